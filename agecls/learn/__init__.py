@@ -1,0 +1,1 @@
+"""Networks, training and runs: everything that needs torch."""

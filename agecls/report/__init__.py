@@ -1,0 +1,1 @@
+"""From predictions to metrics with confidence intervals, pictures and an HTML page."""
