@@ -1,0 +1,334 @@
+"""Settings of a training: YAML, then the task's own values, then ``--set``, then validation.
+
+A configuration is one frozen tree of sections. A YAML file may name another as its ``base`` and give only what differs;
+under ``tasks`` it may give values for one task only.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from agecls.errors import ConfigError, UsageError
+from agecls.labels import Task
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+OptimizerName = Literal["adam", "adamw", "nadam", "sgd", "rmsprop", "adadelta", "adamax"]
+
+OPTIMIZER_SETTINGS: Final[dict[str, frozenset[str]]] = {
+    "adam": frozenset({"betas", "eps", "amsgrad"}),
+    "adamw": frozenset({"betas", "eps", "amsgrad"}),
+    "nadam": frozenset({"betas", "eps", "momentum_decay", "decoupled_weight_decay"}),
+    "sgd": frozenset({"momentum", "nesterov"}),
+    "rmsprop": frozenset({"eps", "alpha", "momentum", "centered"}),
+    "adadelta": frozenset({"eps", "rho"}),
+    "adamax": frozenset({"betas", "eps"}),
+}
+"""Settings each optimiser takes besides ``lr`` and ``weight_decay``."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class NetworkConfig(_Section):
+    """The 4-layer CNN family."""
+
+    name: Literal["agecnn"] = "agecnn"
+    """Architecture; agecnn is convolution 3x3 -> ReLU -> batch norm -> max pool, repeated."""
+    image_size: Annotated[int, Field(ge=16, le=512)] = 224
+    """Side of the input in pixels."""
+    channels: Literal[1, 3] = 1
+    """1 for grey, 3 for RGB."""
+    layers: Annotated[int, Field(ge=1, le=5)] = 4
+    """Number of convolutions; each halves the side and doubles the features."""
+    features: Annotated[int, Field(ge=1, le=512)] = 64
+    """Feature maps of the first convolution."""
+    hidden: Annotated[int, Field(ge=1, le=8192)] = 132
+    """Neurons of the hidden layer."""
+    dropout: Fraction = 0.6
+    """Share of hidden neurons dropped before the output."""
+    input_norm: bool = True
+    """Whether the input passes a batch norm of its own."""
+
+    @model_validator(mode="after")
+    def _survives_pooling(self) -> "NetworkConfig":
+        if self.image_size >> self.layers < 1:
+            raise ValueError(f"image_size {self.image_size} does not survive {self.layers} poolings by 2")
+        return self
+
+
+class OptimizerConfig(_Section):
+    """Optimiser; settings left out keep PyTorch's defaults."""
+
+    name: OptimizerName = "nadam"
+    """One of torch.optim's."""
+    lr: Positive = 1e-4
+    """Learning rate; the peak where a schedule changes it."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """L2 penalty; decoupled from the gradient for adamw, and for nadam with decoupled_weight_decay."""
+    betas: tuple[Fraction, Fraction] | None = None
+    """Decay of the two moment averages."""
+    eps: Positive | None = None
+    """Added to the denominator."""
+    amsgrad: bool | None = None
+    """Keep the largest second moment."""
+    momentum_decay: Positive | None = None
+    """NAdam's momentum decay."""
+    decoupled_weight_decay: bool | None = None
+    """Apply NAdam's weight decay as AdamW does."""
+    momentum: Fraction | None = None
+    """Momentum of sgd and rmsprop."""
+    nesterov: bool | None = None
+    """Nesterov momentum for sgd."""
+    alpha: Fraction | None = None
+    """Smoothing of rmsprop."""
+    centered: bool | None = None
+    """Centre rmsprop's gradient."""
+    rho: Fraction | None = None
+    """Averaging of adadelta."""
+
+    @model_validator(mode="after")
+    def _takes_what_is_set(self) -> "OptimizerConfig":
+        extra = set(self.settings()) - OPTIMIZER_SETTINGS[self.name]
+        if extra:
+            name = min(extra)
+            takers = ", ".join(each for each, names in OPTIMIZER_SETTINGS.items() if name in names)
+            raise ValueError(f"{self.name} takes no {name}; it belongs to {takers}")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """What is set besides name, lr and weight_decay."""
+        return self.model_dump(exclude={"name", "lr", "weight_decay"}, exclude_none=True)
+
+
+class ScheduleConfig(_Section):
+    """How the learning rate moves."""
+
+    name: Literal["constant", "onecycle"] = "constant"
+    """onecycle rises to lr and anneals to nothing over all epochs (Smith and Topin 2018)."""
+    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Share of the steps in which onecycle rises."""
+
+
+class LossConfig(_Section):
+    """Cross-entropy and its weights."""
+
+    label_smoothing: Fraction = 0.001
+    """Probability shared out over all classes."""
+    class_weights: Literal["none", "one-minus-share", "inverse"] = "none"
+    """Weight of a class: 1, 1 - its share, or 1 / its share (scaled to mean 1)."""
+
+
+class AugmentConfig(_Section):
+    """Random changes to training images; the ranges are fractions of the side unless said otherwise."""
+
+    probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Chance of each change."""
+    shift: Fraction = 0.05
+    """Largest shift."""
+    scale: Fraction = 0.05
+    """Largest change of scale."""
+    rotate: Annotated[float, Field(ge=0, le=180)] = 15.0
+    """Largest rotation in degrees."""
+    crop: Fraction = 0.1
+    """Largest part of the side cut away by a random crop, scaled back to size."""
+    blur: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """Largest standard deviation of a Gaussian blur, in pixels."""
+    brightness: Fraction = 0.2
+    """Largest change of brightness."""
+    contrast: Fraction = 0.2
+    """Largest change of contrast."""
+    flip: bool = False
+    """Mirror left and right."""
+
+
+class TrainConfig(_Section):
+    """The loop."""
+
+    batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
+    """Images a step."""
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """At most so many passes."""
+    patience: Annotated[int, Field(ge=0)] = 20
+    """Stop after so many epochs without a better valid macro-F1; 0 never stops."""
+    sampler: Literal["weighted", "uniform"] = "weighted"
+    """weighted draws images by inverse class frequency, with replacement; uniform shuffles them."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """auto times both on this network and machine and takes the faster one if its results agree."""
+    workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
+    """Processes that prepare batches; auto takes none on two cores or fewer."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    """Of weights, batches and augmentation."""
+    picture_every: Annotated[int, Field(ge=0)] = 10
+    """Epochs between confusion-matrix pictures in TensorBoard; 0 draws none."""
+
+
+class Config(_Section):
+    """Everything that decides what a training does."""
+
+    network: NetworkConfig = NetworkConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def config_folder() -> Path:
+    """Where the shipped configurations lie: inside an installed package, beside it in a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def find_config(name: str, beside: Path | None = None) -> Path:
+    """Return the file of a configuration: a path, or the name of a shipped one.
+
+    Raises:
+        UsageError: there is no such file; the nearest shipped name is said.
+    """
+    shipped = config_folder()
+    for candidate in (Path(name), *([beside / name, beside / f"{name}.yaml"] if beside else []), shipped / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    names = sorted(path.stem for path in shipped.glob("*.yaml"))
+    near = difflib.get_close_matches(Path(name).stem, names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(f"there is no configuration {name}", remedy=f"{hint}shipped ones: {', '.join(names)}")
+
+
+def load_config(name: str, task: Task, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration for one task.
+
+    Args:
+        name: path of a YAML file, or the name of a shipped one such as ``agecnn-cpu``.
+        task: whose values under ``tasks`` apply.
+        overrides: ``section.key=value`` (or ``key=value`` where one section alone has the key), applied last.
+
+    Raises:
+        ConfigError: an unknown key or an impossible value; names the nearest right one.
+        UsageError: no such file.
+    """
+    tree = _read_tree(find_config(name), ())
+    by_task = tree.pop("tasks", None) or {}
+    unknown = sorted(set(by_task) - set(get_args(Task))) if isinstance(by_task, dict) else ["tasks"]
+    if unknown:
+        raise ConfigError(f"{name} gives values for an unknown task", got=str(unknown[0]), remedy=_near(unknown[0], get_args(Task)))
+    tree = _merge(tree, by_task.get(task) or {})
+    given: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigError("--set takes key=value", got=override, remedy="such as --set optimizer.lr=0.001")
+        section, leaf = _find_key(key.strip())
+        given = _merge(given, {section: {leaf: _parse_value(value, override)}})
+    return parse_config(_merge(_without_strangers(tree, given), given))
+
+
+def parse_config(tree: Mapping[str, Any]) -> Config:
+    """Validate a tree of settings.
+
+    Raises:
+        ConfigError: for the first wrong key or value.
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def setting_names() -> list[str]:
+    """Every setting as ``section.key``."""
+    return [f"{section}.{key}" for section, model in _sections().items() for key in model.model_fields]
+
+
+def describe_settings() -> list[tuple[str, str, str]]:
+    """Every setting with its default and what it means, for help texts."""
+    default = Config().model_dump(mode="json")
+    return [
+        (f"{section}.{key}", str(default[section][key]), field.description or "")
+        for section, model in _sections().items()
+        for key, field in model.model_fields.items()
+    ]
+
+
+def _sections() -> dict[str, type[_Section]]:
+    return {name: field.annotation for name, field in Config.model_fields.items() if isinstance(field.annotation, type)}
+
+
+def _read_tree(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path} is its own base", got=" -> ".join(each.name for each in (*seen, path)))
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path}", got=" ".join(str(error).split())) from None
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} is no table of settings", got=type(tree).__name__, remedy="write section: {key: value}")
+    base = tree.pop("base", None)
+    return tree if base is None else _merge(_read_tree(find_config(str(base), path.parent), (*seen, path.resolve())), tree)
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _without_strangers(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the file's optimiser settings that an optimiser named by ``--set`` does not take."""
+    taken = OPTIMIZER_SETTINGS.get(str(given.get("optimizer", {}).get("name")))
+    section = tree.get("optimizer")
+    if taken is None or not isinstance(section, dict):
+        return tree
+    kept = {key: value for key, value in section.items() if key in taken | {"name", "lr", "weight_decay"}}
+    return {**tree, "optimizer": kept}
+
+
+def _parse_value(text: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError("--set has a value that cannot be read", got=override, remedy="quote it as YAML does") from None
+
+
+def _find_key(key: str) -> tuple[str, str]:
+    names = setting_names()
+    fitting = [name for name in names if key in (name, name.partition(".")[2])]
+    if len(fitting) == 1:
+        section, _, leaf = fitting[0].partition(".")
+        return section, leaf
+    if fitting:
+        raise ConfigError(f"setting {key!r} stands in several sections", remedy=f"write {' or '.join(fitting)}")
+    raise ConfigError(f"there is no setting {key!r}", remedy=_near(key, [*names, *(name.partition(".")[2] for name in names)]))
+
+
+def _near(text: object, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(text), names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}"
+
+
+def _explain(error: ValidationError) -> ConfigError:
+    first = error.errors()[0]
+    where = [str(step) for step in first["loc"] if not str(step).startswith(("literal[", "constrained"))]
+    name = ".".join(where)
+    match first["type"]:
+        case "extra_forbidden":
+            section = _sections().get(where[0])
+            names = list(section.model_fields) if section and len(where) > 1 else list(Config.model_fields)
+            return ConfigError(f"there is no setting {name!r}", remedy=_near(where[-1], names))
+        case "literal_error":
+            allowed = [piece.strip("'") for piece in first["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+            return ConfigError(f"setting {name} has an unknown value", got=repr(first["input"]), remedy=_near(first["input"], allowed))
+        case "value_error":
+            return ConfigError(f"setting {name} cannot be used", got=str(first["ctx"]["error"]))
+        case _:
+            message = first["msg"].removeprefix("Input ")
+            return ConfigError(f"setting {name} has a wrong value", got=repr(first["input"]), remedy=f"it {message}")

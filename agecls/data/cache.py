@@ -1,0 +1,232 @@
+"""Decode once: every image of a split at one size, in one memory-mapped uint8 array.
+
+An entry is keyed by the content hashes of its images, the size, the number of channels and the decoder, so a changed
+image or another size is another entry. Entries appear under their name only when whole.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from agecls.data.faces import Faces
+from agecls.data.pixels import DECODER_VERSION, decode_square
+from agecls.data.scan import read_whole
+from agecls.errors import DataError, UsageError
+from agecls.progress import progress
+
+DEFAULT_LIMIT_GB: Final = 20.0
+"""The cache drops its least recently used entries above so many gigabytes; ``AGECLS_CACHE_GB`` says otherwise."""
+
+_IMAGES: Final = "images.npy"
+_META: Final = "entry.json"
+
+
+@dataclass(frozen=True)
+class DecodedImages:
+    """A decoded entry.
+
+    Attributes:
+        images: uint8, shape (U, size, size) for grey and (U, size, size, 3) for RGB, memory-mapped read-only.
+        hashes: sha256 of each image, sorted, length U.
+    """
+
+    images: npt.NDArray[np.uint8]
+    hashes: npt.NDArray[np.str_]
+
+    def rows(self, hashes: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Row in ``images`` of each content hash, shape as ``hashes``."""
+        return np.searchsorted(self.hashes, np.asarray(hashes, dtype=self.hashes.dtype)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What ``agecls cache`` lists."""
+
+    folder: Path
+    count: int
+    size: int
+    channels: int
+    bytes: int
+    used: float
+
+
+def cache_folder() -> Path:
+    """``AGECLS_CACHE``, else the user's cache folder."""
+    named = os.environ.get("AGECLS_CACHE")
+    return Path(named) if named else user_cache_path("agecls")
+
+
+def decode_faces(faces: Faces, roots: Mapping[str, Path], size: int, channels: int) -> DecodedImages:
+    """Return the decoded images of ``faces``, decoding them now only if no whole entry exists.
+
+    Args:
+        faces: which images.
+        roots: folder of each source.
+        size: side in pixels.
+        channels: 1 or 3.
+
+    Raises:
+        DataError: an image is missing, damaged, or not the one that was split; or the disk has no room.
+    """
+    unique = faces.table.drop_duplicates("sha256").sort_values("sha256")
+    hashes = unique["sha256"].to_numpy(dtype="U64")
+    shape = (len(hashes), size, size) if channels == 1 else (len(hashes), size, size, channels)
+    top = cache_folder()
+    entry = top / _key(hashes, size, channels)
+    found = _open(entry, shape)
+    if found is None:
+        _make_folder(top)
+        with FileLock(f"{entry}.lock"):
+            found = _open(entry, shape)
+            if found is None:
+                _make_room(top, int(np.prod(shape)))
+                files = [roots[source] / path for source, path in zip(unique["source"], unique["path"], strict=True)]
+                _build(entry, files, hashes, shape, channels)
+                found = _open(entry, shape)
+    if found is None:
+        raise DataError(f"the cache entry {entry} vanished while it was being opened", remedy="run the command again")
+    return DecodedImages(found, hashes)
+
+
+def list_entries() -> list[Entry]:
+    """Whole entries of the cache, most recently used first."""
+    entries = []
+    for path in cache_folder().glob(f"*/{_META}"):
+        try:
+            meta = json.loads(path.read_text(encoding="utf-8"))
+            size = (path.parent / _IMAGES).stat().st_size
+            entries.append(
+                Entry(path.parent, meta["count"], meta["size"], meta["channels"], size, path.stat().st_mtime)
+            )
+        except (OSError, ValueError, KeyError):
+            continue
+    return sorted(entries, key=lambda entry: -entry.used)
+
+
+def clear_cache() -> int:
+    """Delete every entry and every half-built one; return the bytes freed."""
+    freed = sum(entry.bytes for entry in list_entries())
+    top = cache_folder()
+    for path in [*top.glob("v[0-9]*-*"), *top.glob(".v[0-9]*-*")]:
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    return freed
+
+
+def _key(hashes: npt.NDArray[np.str_], size: int, channels: int) -> str:
+    decoder = f"{DECODER_VERSION}:{version('pillow')}:{size}:{channels}:"
+    digest = hashlib.sha256(decoder.encode() + "".join(hashes.tolist()).encode()).hexdigest()
+    return f"v{DECODER_VERSION}-{size}px-{channels}-{digest[:20]}"
+
+
+def _open(entry: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
+    """Map a whole entry and note that it was used; None where it is missing or damaged."""
+    try:
+        images: npt.NDArray[np.uint8] = np.load(entry / _IMAGES, mmap_mode="r", allow_pickle=False)
+        os.utime(entry / _META)
+    except (OSError, ValueError, EOFError):
+        return None
+    return images if images.shape == shape and images.dtype == np.uint8 else None
+
+
+def _build(
+    entry: Path, files: Sequence[Path], hashes: npt.NDArray[np.str_], shape: tuple[int, ...], channels: int
+) -> None:
+    work = entry.parent / f".{entry.name}.{os.getpid()}"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        images = np.lib.format.open_memmap(work / _IMAGES, mode="w+", dtype=np.uint8, shape=shape)
+
+        def fill(row: int) -> str:
+            try:
+                content = read_whole(files[row])
+                if hashlib.sha256(content).hexdigest() != hashes[row]:
+                    return "is not the image that was split"
+                images[row] = decode_square(content, shape[1], channels)
+            except DataError as error:
+                return error.what
+            return ""
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool, progress("decoding images", len(files)) as advance:
+            wrong = []
+            for file, problem in zip(files, pool.map(fill, range(len(files))), strict=True):
+                advance(1)
+                if problem:
+                    wrong.append(f"{file} {problem}")
+        if wrong:
+            raise DataError(
+                f"{len(wrong)} of {len(files)} images of the split cannot be used",
+                got="; ".join(wrong[:3]),
+                remedy="check --root; an image that changed since the split was frozen must be restored",
+            )
+        images.flush()
+        meta = {"count": shape[0], "size": shape[1], "channels": channels}
+        (work / _META).write_text(json.dumps(meta), encoding="utf-8")
+        shutil.rmtree(entry, ignore_errors=True)
+        work.replace(entry)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _make_folder(top: Path) -> None:
+    try:
+        top.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the cache folder {top} cannot be made", got=error.strerror or "", remedy="name another one with AGECLS_CACHE"
+        ) from None
+
+
+def cache_limit() -> int:
+    """Size above which old entries are dropped, in bytes.
+
+    Raises:
+        UsageError: ``AGECLS_CACHE_GB`` is no positive number.
+    """
+    text = os.environ.get("AGECLS_CACHE_GB", str(DEFAULT_LIMIT_GB))
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = -1.0
+    if not limit > 0:
+        raise UsageError("AGECLS_CACHE_GB must be a number of gigabytes above 0", got=text)
+    return int(limit * 1e9)
+
+
+def _make_room(top: Path, needed: int) -> None:
+    """Drop least recently used entries until ``needed`` bytes fit below the limit; refuse what the disk cannot hold."""
+    held = list_entries()
+    total = sum(entry.bytes for entry in held)
+    limit = cache_limit()
+    for entry in sorted(held, key=lambda each: each.used):
+        if total + needed <= limit:
+            break
+        shutil.rmtree(entry.folder, ignore_errors=True)
+        total -= entry.bytes
+    for half in top.glob(".v[0-9]*"):
+        if time.time() - half.stat().st_mtime > 86400:
+            shutil.rmtree(half, ignore_errors=True)
+    free = shutil.disk_usage(top).free
+    if needed > free * 0.95:
+        raise DataError(
+            f"the decoded images need {needed / 1e9:.1f} GB and the disk of {top} has {free / 1e9:.1f} GB",
+            remedy="name a folder on a larger disk with AGECLS_CACHE, or train at a smaller network.image_size",
+        )
+
+
+def describe_entries() -> list[dict[str, Any]]:
+    """The entries as plain values, for ``--json`` and the screen."""
+    return [{**entry.__dict__, "folder": entry.folder.name} for entry in list_entries()]

@@ -1,0 +1,176 @@
+"""A frozen split: three tables, a manifest, and the refusal to exist when one group stands in two parts."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from agecls.data.faces import Faces
+from agecls.errors import DataError, LeakageError, SplitError, UsageError
+
+Part = Literal["train", "valid", "test"]
+PARTS: Final[tuple[Part, ...]] = get_args(Part)
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of a frozen split.
+
+    Attributes:
+        folder: where it lies.
+        parts: the faces of train, valid and test.
+        manifest: content of ``manifest.json``.
+
+    Raises:
+        LeakageError: a group stands in two parts.
+    """
+
+    folder: Path
+    parts: Mapping[Part, Faces]
+    manifest: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        refuse_shared_groups(self.parts)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits that change with any byte of the three tables."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources, in the order in which their roots are given."""
+        return tuple(source["name"] for source in self.manifest["sources"])
+
+    def roots(self, given: Sequence[Path]) -> dict[str, Path]:
+        """Pair the sources with their folders: one folder for all, or one for each in the order of the manifest.
+
+        Raises:
+            UsageError: another number of folders, or a folder that is not there.
+        """
+        if len(given) not in (1, len(self.sources)):
+            raise UsageError(
+                f"split {self.folder} has {len(self.sources)} sources, so it takes one --root or {len(self.sources)}",
+                got=", ".join(map(str, given)) or "none",
+                remedy="give --root once for each of " + ", ".join(self.sources) + ", in this order",
+            )
+        for root in given:
+            if not root.is_dir():
+                raise UsageError(
+                    f"there is no folder {root}",
+                    remedy=f"put the {self.sources[0]} images there, or name their folder with --root or AGECLS_ROOT",
+                )
+        return dict(zip(self.sources, given if len(given) > 1 else list(given) * len(self.sources), strict=True))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Split":
+        """Read a split and check every file against the manifest.
+
+        Raises:
+            SplitError: a file is missing, or is not the one that was frozen.
+            LeakageError: a group stands in two parts.
+        """
+        manifest = _read_manifest(folder)
+        parts: dict[Part, Faces] = {}
+        for part in PARTS:
+            path = folder / f"{part}.csv"
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise SplitError(f"split {folder} lacks {part}.csv", got=error.strerror or "", remedy=_RESTORE) from None
+            digest = hashlib.sha256(content).hexdigest()
+            if digest != manifest["sha256"].get(f"{part}.csv"):
+                raise SplitError(
+                    f"{path} is not the file that was frozen", got=f"sha256 {digest[:16]}...", remedy=_RESTORE
+                )
+            parts[part] = Faces.from_csv(path)
+        if fingerprint(manifest["sha256"]) != manifest["fingerprint"]:
+            raise SplitError(f"the manifest of {folder} was edited", got="another fingerprint", remedy=_RESTORE)
+        return cls(folder, parts, manifest)
+
+
+_RESTORE: Final = "restore the folder from version control or its backup; a frozen split is never edited"
+
+
+def refuse_shared_groups(parts: Mapping[Part, Faces]) -> None:
+    """Raise ``LeakageError`` when any group stands in more than one part."""
+    tables = [faces.table[["group", "path"]].assign(part=part) for part, faces in parts.items()]
+    table = pd.concat(tables, ignore_index=True)
+    shared = table.groupby("group")["part"].transform("nunique") > 1
+    if shared.any():
+        rows = table[shared].sort_values(["group", "path"])
+        groups = rows["group"].nunique()
+        first = rows[rows["group"] == rows["group"].iloc[0]]
+        raise LeakageError(
+            f"{groups} {'group stands' if groups == 1 else 'groups stand'} in more than one part",
+            got=", ".join(f"{path} in {part}" for path, part in zip(first["path"], first["part"], strict=True)),
+            remedy="freeze the split anew with `agecls split`: it keeps the images of one group together",
+        )
+
+
+def fingerprint(digests: Mapping[str, str]) -> str:
+    """One sha256 for the three tables, from the sha256 of each."""
+    content = {name: digests[name] for name in (f"{part}.csv" for part in PARTS)}
+    return hashlib.sha256(json.dumps({"schema": SCHEMA, **content}, sort_keys=True).encode()).hexdigest()
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SplitError(
+            f"there is no split at {folder}",
+            got="a folder without manifest.json" if folder.is_dir() else "no such folder",
+            remedy=f"freeze one: agecls split --out {folder}",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise SplitError(f"cannot read {path}", got=str(error).splitlines()[0], remedy=_RESTORE) from None
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise SplitError(f"{path} is no manifest of schema {SCHEMA}", remedy="use the version of agecls that froze it")
+    lacking = {"sha256", "fingerprint", "sources", "bins"} - set(manifest)
+    if lacking:
+        raise SplitError(f"{path} lacks {min(lacking)!r}", remedy=_RESTORE)
+    return manifest
+
+
+def parse_fractions(text: str) -> tuple[float, float, float]:
+    """Read ``0.6,0.2,0.2``.
+
+    Raises:
+        UsageError: not three numbers above 0 that sum to 1.
+    """
+    try:
+        fractions = tuple(float(piece) for piece in text.split(","))
+    except ValueError:
+        fractions = ()
+    if len(fractions) != 3 or not all(np.isfinite(f) and f > 0 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
+        raise UsageError(
+            "--fractions takes the shares of train, valid and test",
+            got=text,
+            remedy="three numbers above 0 that sum to 1, such as 0.6,0.2,0.2",
+        )
+    return fractions[0], fractions[1], fractions[2]
+
+
+def check_part(name: str) -> Part:
+    """Return ``name`` as a part.
+
+    Raises:
+        DataError: it is none of train, valid, test.
+    """
+    for part in PARTS:
+        if part == name:
+            return part
+    raise DataError(f"there is no part {name!r}", remedy="train, valid or test")

@@ -1,0 +1,259 @@
+"""A run: a directory with weights, settings, lineage and metrics, from which predictions can be made."""
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from agecls import __version__
+from agecls.bins import Bins
+from agecls.config import Config, parse_config
+from agecls.errors import AgeclsError, RunError
+from agecls.files import write_whole
+from agecls.labels import ETHNICITIES, GENDERS, Task
+from agecls.learn.networks import build_network
+from agecls.learn.precision import Precision
+from agecls.learn.transforms import to_batch, to_input
+
+SCHEMA: Final = 1
+RECORD: Final = "run.json"
+WEIGHTS: Final = "model.safetensors"
+CHECKPOINT: Final = "last.ckpt"
+
+_DAMAGED: Final = "train it again, or restore it from a backup"
+
+
+def class_names(task: Task, bins: Bins) -> tuple[str, ...]:
+    """Names of the classes of a task, in the order of the head."""
+    match task:
+        case "age":
+            return bins.names
+        case "gender":
+            return GENDERS
+        case "ethnicity":
+            return ETHNICITIES
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes network input: the same for valid, test and predict.
+
+    Attributes:
+        image_size: side in pixels; the shorter side is scaled to it and the centre square kept.
+        channels: 1 for grey, 3 for RGB.
+        scale: what a pixel of 255 becomes.
+    """
+
+    image_size: int
+    channels: int
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network and everything needed to use and to judge it.
+
+    Attributes:
+        folder: where it lies.
+        task: what it predicts.
+        classes: names of its outputs.
+        bins: age bins of the training.
+        config: settings of the training.
+        preprocessing: how images are prepared.
+        precision: what it was trained in, and predicts in on the same kind of device.
+        split: name and fingerprint of the split it was trained on.
+        metrics: of its best epoch, on valid.
+        status: ``training``, ``interrupted`` or ``finished``.
+        leaked: whether it or an ancestor was trained past a leakage guard.
+        parents: runs it was warm-started from.
+        defaults: further facts kept in ``run.json``.
+
+    Raises:
+        RunError: classes and bins disagree.
+    """
+
+    folder: Path
+    task: Task
+    classes: tuple[str, ...]
+    bins: Bins
+    config: Config
+    preprocessing: Preprocessing
+    precision: Precision
+    split: Mapping[str, str]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    status: str = "training"
+    leaked: bool = False
+    parents: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.classes != class_names(self.task, self.bins):
+            raise RunError(
+                f"run {self.folder} has classes that are not those of its bins",
+                got=f"{', '.join(self.classes)} with bins {self.bins.text}",
+                remedy=_DAMAGED,
+            )
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+    def save(self) -> None:
+        """Write ``run.json``, atomically."""
+        record = {
+            "schema": SCHEMA,
+            "task": self.task,
+            "classes": list(self.classes),
+            "bins": self.bins.to_json(),
+            "config": self.config.model_dump(mode="json"),
+            "preprocessing": asdict(self.preprocessing),
+            "precision": self.precision,
+            "split": dict(self.split),
+            "parents": list(self.parents),
+            "metrics": dict(self.metrics),
+            "status": self.status,
+            "leaked": self.leaked,
+            "software": {
+                "agecls": __version__,
+                **{name: version(name) for name in ("torch", "pytorch-lightning", "albumentations", "numpy", "pillow")},
+            },
+        }
+        write_whole(self.folder / RECORD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def save_weights(self, network: nn.Module) -> None:
+        """Write ``model.safetensors``, atomically."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        write_whole(self.folder / WEIGHTS, save_tensors(tensors))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Run":
+        """Read a run's record; the weights are read by ``network``.
+
+        Raises:
+            RunError: there is no run, or its record is damaged.
+        """
+        try:
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunError(
+                f"there is no run at {folder}",
+                got=f"a folder without {RECORD}" if folder.is_dir() else "no such folder",
+                remedy="train one: agecls train --task age --bins 7",
+            ) from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {folder / RECORD}", got=str(error).splitlines()[0], remedy=_DAMAGED) from None
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+            raise RunError(f"{folder / RECORD} is no record of schema {SCHEMA}", remedy="use the agecls that trained it")
+        try:
+            if record["task"] not in get_args(Task):
+                raise RunError(f"run {folder} has an unknown task", got=repr(record["task"]), remedy=_DAMAGED)
+            return cls(
+                folder=folder,
+                task=record["task"],
+                classes=tuple(record["classes"]),
+                bins=Bins.from_names(record["bins"]["names"], gaps=record["bins"]["gaps"]),
+                config=parse_config(record["config"]),
+                preprocessing=Preprocessing(**record["preprocessing"]),
+                precision=record["precision"],
+                split=record["split"],
+                metrics=record["metrics"],
+                status=record["status"],
+                leaked=bool(record["leaked"]),
+                parents=tuple(record["parents"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{folder / RECORD} is damaged", got=f"{type(error).__name__} {error}", remedy=_DAMAGED) from None
+        except AgeclsError as error:
+            raise RunError(f"{folder / RECORD} is damaged", got=str(error), remedy=_DAMAGED) from None
+
+    def network(self) -> nn.Module:
+        """Build the network with the run's weights, ready for prediction.
+
+        Raises:
+            RunError: the weights are missing, damaged or of another network.
+        """
+        path = self.folder / WEIGHTS
+        try:
+            tensors = load_tensors(path.read_bytes())
+        except FileNotFoundError:
+            raise RunError(
+                f"run {self.folder} has no weights yet",
+                got=f"status {self.status}",
+                remedy="wait for its first epoch, or train it again",
+            ) from None
+        except (OSError, SafetensorError, struct.error, ValueError) as error:
+            raise RunError(f"cannot read {path}", got=str(error).splitlines()[0], remedy=_DAMAGED) from None
+        network = build_network(self.config.network, len(self.classes))
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError as error:
+            first = str(error).splitlines()[-1].strip()
+            raise RunError(f"{path} holds the weights of another network", got=first, remedy=_DAMAGED) from None
+        return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    network: nn.Module,
+    batches: Iterator[Tensor],
+    precision: Precision,
+    device: torch.device,
+    advance: Callable[[int], None] = lambda _: None,
+) -> npt.NDArray[np.float64]:
+    """Class probabilities of every image.
+
+    Args:
+        network: what ``Run.network`` gives.
+        batches: uint8 tensors of shape (B, C, S, S).
+        precision: of the network's inner products; the softmax is float64.
+        device: where to compute.
+        advance: told the number of images after each batch.
+
+    Returns:
+        Shape (N, K), rows sum to 1.
+    """
+    network = network.to(device).eval()
+    found = []
+    for batch in batches:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            logits = network(to_input(batch.to(device)))
+        found.append(torch.softmax(logits.double(), dim=1).cpu().numpy())
+        advance(len(batch))
+    return np.concatenate(found)
+
+
+def image_batches(images: Sequence[npt.NDArray[np.uint8]], size: int) -> Iterator[Tensor]:
+    """Uint8 tensors of at most ``size`` prepared images each, in order."""
+    for start in range(0, len(images), size):
+        yield to_batch(np.stack(images[start : start + size]))
+
+
+def best_device() -> torch.device:
+    """The first GPU, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def free_run_folder(parent: Path, stem: str) -> Path:
+    """Make and return ``parent/stem-n`` with the lowest free n; two processes never get the same."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = parent / f"{stem}-{number}"
+        try:
+            os.mkdir(folder)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder

@@ -1,0 +1,91 @@
+"""A measured report on the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_MOMENTS = (("mean", 1), ("mode", 0), ("std", 1))
+
+
+def print_measured(measured: Mapping[str, Any], console: Console) -> None:
+    """Print the headline, the classes, the groups and, for age, the years by bin.
+
+    Args:
+        measured: what ``measure`` returns.
+        console: where to print; rich leaves colours out where it is no terminal.
+    """
+    _headline(measured, console)
+    classes = _table("class", "precision", "recall", "F1", "images")
+    for name, row in measured["per_class"].items():
+        shares = (_percent(row[key]) for key in ("precision", "recall", "f1"))
+        classes.add_row(Text(name), *shares, f"{row['support']:,}")
+    console.print()
+    console.print(classes)
+    for kind, groups in measured["by_group"].items():
+        if groups:
+            table = _table(kind, "images", "accuracy", "macro-F1", "95 % interval")
+            for name, row in groups.items():
+                scores = (_percent(row["accuracy"]), _percent(row["macro_f1"]), _interval(row["macro_f1_ci95"]))
+                table.add_row(Text(name), f"{row['n']:,}", *scores)
+            console.print()
+            console.print(table)
+    if measured["task"] == "age":
+        _years(measured, console)
+
+
+def _headline(measured: Mapping[str, Any], console: Console) -> None:
+    if measured["leaked"]:
+        counted = f"{measured['leaked_count']:,} of the scored images" if measured["leaked_count"] else "scored images"
+        text = f"LEAKED: {counted} were seen in training or selection; the scores do not hold for new faces"
+        console.print(Text(text, style="bold white on red"))
+    scored = (
+        f"{measured['task']}: {measured['run']} on {measured['split']}, {measured['part']}, {measured['n']:,} images"
+    )
+    console.print(Text(scored, style="bold"))
+    console.print(
+        Text.assemble(
+            "macro-F1 ",
+            (_percent(measured["macro_f1"], 2), "bold"),
+            f" ({_interval(measured['macro_f1_ci95'], 2)}, 95 % interval), ",
+            f"majority baseline {_percent(measured['majority_macro_f1'], 2)}",
+        )
+    )
+    further = f"accuracy {_percent(measured['accuracy'])}, balanced accuracy {_percent(measured['balanced_accuracy'])}"
+    if measured["task"] == "age":
+        further += f", within one bin {_percent(measured['off_by_one_accuracy'])}"
+    console.print(Text(further))
+
+
+def _years(measured: Mapping[str, Any], console: Console) -> None:
+    labelled, predicted = measured["years_by_bin"], measured["years_by_predicted_bin"]
+    if not any(row["n"] for row in labelled.values()):
+        return
+    table = _table("years", "labelled: mean", "mode", "SD", "predicted: mean", "mode", "SD")
+    for name in measured["classes"]:
+        cells = (_number(row[name][key], digits) for row in (labelled, predicted) for key, digits in _MOMENTS)
+        table.add_row(Text(name), *cells)
+    console.print()
+    console.print(table)
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column(Text(first), overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _interval(ends: list[float], digits: int = 1) -> str:
+    return f"{100 * ends[0]:.{digits}f} to {100 * ends[1]:.{digits}f} %"
+
+
+def _number(years: float | None, digits: int) -> str:
+    return "-" if years is None else f"{years:.{digits}f}"

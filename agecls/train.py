@@ -1,0 +1,255 @@
+"""Train one classifier on a frozen split."""
+
+import dataclasses
+import logging
+import signal
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from agecls.bins import Bins
+from agecls.config import Config
+from agecls.data.split import Split
+from agecls.errors import DataError, RunError, UsageError
+from agecls.labels import Task
+from agecls.learn.datamodule import FaceData
+from agecls.learn.lineage import Lineage
+from agecls.learn.precision import Choice, choose_precision
+from agecls.learn.run import CHECKPOINT, RECORD, WEIGHTS, Preprocessing, Run, best_device, class_names, free_run_folder
+from agecls.learn.task import FaceTask
+from agecls.learn.watch import KeepBest
+from agecls.report.pictures import confusion_picture
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What ``agecls train`` was asked for.
+
+    Attributes:
+        task: what to learn.
+        bins: age bins.
+        bins_name: how the user named them, for the default folder.
+        split: the frozen split.
+        roots: folder of each source.
+        config: settings.
+        out: folder of the run; None takes the next free ``runs/<task>-<bins>-<n>``.
+        resume: go on from the run's last checkpoint.
+        progress: whether to show a progress bar.
+    """
+
+    task: Task
+    bins: Bins
+    bins_name: str
+    split: Split
+    roots: Mapping[str, Path]
+    config: Config
+    out: Path | None = None
+    resume: bool = False
+    progress: bool = False
+
+
+def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
+    """Train, keep the best epoch on valid, and return the finished run.
+
+    Args:
+        request: what to do.
+        say: called with each line of talk.
+
+    Raises:
+        UsageError: ``out`` exists already, or there is nothing to resume.
+        DataError: images are missing or a class has no training image.
+    """
+    config, classes = request.config, class_names(request.task, request.bins)
+    data = FaceData(request.split, request.roots, request.task, request.bins, config)
+    counts = data.class_counts(len(classes))
+    if not counts.all():
+        empty = classes[int(np.flatnonzero(counts == 0)[0])]
+        raise DataError(
+            f"no training image of {request.split.folder} is labelled {empty}",
+            remedy="choose bins that the split has images of" if request.task == "age" else "add images of this class",
+        )
+    for part, missing in data.unlabelled.items():
+        if missing:
+            say(f"{missing} images of {part} have no label for these classes and are left out")
+    folder, checkpoint = _prepare_folder(request)
+    device = best_device()
+    precision = choose_precision(config, len(classes), device)
+    run = Run(
+        folder=folder,
+        task=request.task,
+        classes=classes,
+        bins=request.bins,
+        config=config,
+        preprocessing=Preprocessing(config.network.image_size, config.network.channels),
+        precision=precision.precision,
+        split={"name": request.split.name, "fingerprint": request.split.fingerprint},
+    )
+    if checkpoint is not None:
+        _refuse_other_run(Run.load(folder), run)
+    _introduce(request, data, folder, precision, counts, say)
+    run.save()
+    Lineage.of(data.hashes("train"), data.hashes("valid")).save(folder)
+    return _fit(request, run, data, counts, checkpoint, say)
+
+
+def _fit(
+    request: TrainRequest,
+    run: Run,
+    data: FaceData,
+    counts: npt.NDArray[np.int64],
+    checkpoint: Path | None,
+    say: Callable[[str], None],
+) -> Run:
+    settings = run.config.train
+    pl.seed_everything(settings.seed, verbose=False)
+    task = FaceTask(run.config, torch.from_numpy(counts))
+    keep = KeepBest(run, say)
+    callbacks: list[Callback] = [keep, ConfusionPictures(run, settings.picture_every)]
+    if settings.patience:
+        callbacks.append(
+            EarlyStopping("valid_macro_f1", mode="max", patience=settings.patience, check_on_train_epoch_end=True)
+        )
+    if request.progress:
+        callbacks.append(RichProgressBar(leave=False))
+    logger = TensorBoardLogger(run.folder, name="", version="tensorboard", default_hp_metric=False)
+    logger.log_hyperparams(_flat(run.config.model_dump(mode="json")))
+    with warnings.catch_warnings(), _quiet_lightning():
+        # Both speak of choices made here on purpose: no loader processes on two cores, and no epoch-end scheduler.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", module="pytorch_lightning")
+        trainer = pl.Trainer(
+            accelerator="auto",
+            devices=1,
+            precision="bf16-mixed" if run.precision == "bf16" else "32-true",
+            max_epochs=settings.epochs,
+            logger=logger,
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=request.progress,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            log_every_n_steps=25,
+        )
+        try:
+            trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit and ignores further ones; the run is saved by now.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if keep.run.status != "interrupted":
+        keep.run = dataclasses.replace(keep.run, status="finished")
+        keep.run.save()
+    return keep.run
+
+
+class ConfusionPictures(Callback):
+    """Show the valid confusion matrix in TensorBoard every so many epochs.
+
+    Args:
+        run: whose classes and mark the picture carries.
+        every: epochs between two pictures; 0 draws none.
+    """
+
+    def __init__(self, run: Run, every: int) -> None:
+        self.run, self.every = run, every
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the epoch's matrix where its turn has come, and that of the last epoch."""
+        epoch = trainer.current_epoch + 1
+        if not self.every or (epoch % self.every and epoch != trainer.max_epochs):
+            return
+        matrix = pl_module.last_confusion  # type: ignore[union-attr]
+        shown = {
+            "task": self.run.task,
+            "classes": self.run.classes,
+            "confusion": matrix.tolist(),  # type: ignore[operator]
+            "n": int(matrix.sum()),  # type: ignore[arg-type, operator]
+            "run": self.run.name,
+            "split": self.run.split["name"],
+            "part": "valid",
+            "leaked": self.run.leaked,
+        }
+        trainer.logger.experiment.add_figure("valid_confusion", confusion_picture(shown), epoch)  # type: ignore[union-attr]
+
+
+def _prepare_folder(request: TrainRequest) -> tuple[Path, Path | None]:
+    """Make the run's folder; with ``resume`` return its checkpoint as well."""
+    out = request.out
+    if request.resume:
+        if out is None:
+            raise UsageError("--resume needs the run to go on with", remedy="name it with --out runs/NAME")
+        if not (out / RECORD).is_file():
+            raise UsageError(f"there is no run to resume at {out}", remedy="leave --resume out to start one")
+        return out, out / CHECKPOINT if (out / CHECKPOINT).is_file() else None
+    if out is None:
+        return free_run_folder(Path("runs"), f"{request.task}-{request.bins_name}"), None
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out} exists already", remedy="go on with it by --resume, or name another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    return out, None
+
+
+def _refuse_other_run(old: Run, new: Run) -> None:
+    """Resume only what was asked in the same words."""
+    for name, was, now in (
+        ("split", old.split["fingerprint"], new.split["fingerprint"]),
+        ("task", old.task, new.task),
+        ("bins", old.bins.text, new.bins.text),
+        ("settings", old.config.model_dump(), new.config.model_dump()),
+    ):
+        if was != now:
+            differing = was if isinstance(was, str) else _difference(was, now)
+            raise RunError(
+                f"run {old.folder} was started with other {name}",
+                got=str(differing),
+                remedy="resume it as it was started, or start another run with --out",
+            )
+
+
+def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    old, new = _flat(was), _flat(now)
+    return ", ".join(f"{key} was {old[key]}, now {new[key]}" for key in old if old[key] != new[key])
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{section}.{key}": value for section, values in tree.items() for key, value in values.items()}
+
+
+def _introduce(
+    request: TrainRequest,
+    data: FaceData,
+    folder: Path,
+    precision: Choice,
+    counts: npt.NDArray[np.int64],
+    say: Callable[[str], None],
+) -> None:
+    names = class_names(request.task, request.bins)
+    say(f"run        {folder}")
+    say(f"split      {request.split.folder} ({request.split.fingerprint[:12]}): "
+        + ", ".join(f"{part} {len(faces)}" for part, faces in data.faces.items()))
+    say("train      " + ", ".join(f"{name}: {count}" for name, count in zip(names, counts, strict=True)))
+    say(f"precision  {precision}")
+    say(f"workers    {data.workers}")
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's notes on devices and its advertisements off the screen."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
