@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,7 @@ from agecls.labels import Task
 from agecls.learn.datamodule import FaceData
 from agecls.learn.lineage import Lineage
 from agecls.learn.precision import Choice, choose_precision
-from agecls.learn.run import CHECKPOINT, RECORD, WEIGHTS, Preprocessing, Run, best_device, class_names, free_run_folder
+from agecls.learn.run import CHECKPOINT, RECORD, Preprocessing, Run, TrainedOn, best_device, class_names, free_run_folder
 from agecls.learn.task import FaceTask
 from agecls.learn.watch import KeepBest
 from agecls.report.pictures import confusion_picture
@@ -92,7 +93,12 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
         config=config,
         preprocessing=Preprocessing(config.network.image_size, config.network.channels),
         precision=precision.precision,
-        split={"name": request.split.name, "fingerprint": request.split.fingerprint},
+        split=TrainedOn(
+            request.split.name,
+            request.split.fingerprint,
+            os.path.abspath(request.split.folder),
+            tuple(os.path.abspath(request.roots[source]) for source in request.split.sources),
+        ),
     )
     if checkpoint is not None:
         _refuse_other_run(Run.load(folder), run)
@@ -176,7 +182,7 @@ class ConfusionPictures(Callback):
             "confusion": matrix.tolist(),  # type: ignore[operator]
             "n": int(matrix.sum()),  # type: ignore[arg-type, operator]
             "run": self.run.name,
-            "split": self.run.split["name"],
+            "split": self.run.split.name,
             "part": "valid",
             "leaked": self.run.leaked,
         }
@@ -203,7 +209,7 @@ def _prepare_folder(request: TrainRequest) -> tuple[Path, Path | None]:
 def _refuse_other_run(old: Run, new: Run) -> None:
     """Resume only what was asked in the same words."""
     for name, was, now in (
-        ("split", old.split["fingerprint"], new.split["fingerprint"]),
+        ("split", old.split.fingerprint, new.split.fingerprint),
         ("task", old.task, new.task),
         ("bins", old.bins.text, new.bins.text),
         ("settings", old.config.model_dump(), new.config.model_dump()),

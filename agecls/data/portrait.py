@@ -3,15 +3,12 @@
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image
 
-Tone = tuple[int, int, int]
-Points = npt.NDArray[np.float64]
+from agecls.data.brush import Brush, Points, Shot, Tone, photograph, tone
 
 _SKIN_TINT: Final = (1.0, 0.84, 0.73)
 _HAIR_TINT: Final = (1.0, 0.88, 0.78)
-_OVERSAMPLING: Final = 2
 _AROUND: Final = np.linspace(-np.pi, np.pi, 41)
 """Angles round the head: 0 is the top, both ends are the chin."""
 
@@ -36,7 +33,7 @@ class Look(NamedTuple):
         smile: upwards bend of the mouth; negative when it hangs.
         skin: tone of the skin.
         hair: tone of the hair.
-        hairline: height of the front hairline on the head, -1 the crown, 0 the middle; below -0.85 a tuft is all there is.
+        hairline: height of the front hairline on the head, -1 the crown, 0 the middle; below -0.85 only a tuft is left.
         hair_length: how far the hair falls behind the head, -1 not at all, 1 to the lower edge of the picture.
         hair_volume: thickness of the hair round the skull.
         curl: radius of the locks along the hair's outline.
@@ -82,26 +79,6 @@ class Look(NamedTuple):
     clothes: float
 
 
-class Shot(NamedTuple):
-    """How a face was photographed.
-
-    Attributes:
-        turn: rotation in degrees.
-        shift: right and down, in half picture widths.
-        zoom: 1 as painted, above 1 nearer.
-        light: brightness, 1 as painted.
-        slope: how much brighter the right edge is than the left one, and the lower than the upper.
-        noise: standard deviation of the grain, in grey levels 0..255.
-    """
-
-    turn: float
-    shift: tuple[float, float]
-    zoom: float
-    light: float
-    slope: tuple[float, float]
-    noise: float
-
-
 def paint(look: Look, shot: Shot, size: int, rng: np.random.Generator) -> Image.Image:
     """Paint one face.
 
@@ -114,7 +91,7 @@ def paint(look: Look, shot: Shot, size: int, rng: np.random.Generator) -> Image.
     Returns:
         RGB, ``size`` by ``size`` pixels.
     """
-    brush = _Brush(size * _OVERSAMPLING)
+    brush = Brush(size)
     _background(brush, look, rng)
     _hair_behind(brush, look)
     _head(brush, look, rng)
@@ -123,51 +100,15 @@ def paint(look: Look, shot: Shot, size: int, rng: np.random.Generator) -> Image.
     _nose_and_mouth(brush, look)
     _hair_in_front(brush, look)
     _extras(brush, look)
-    return _photograph(brush.image, shot, size, rng)
-
-
-class _Brush:
-    """Draws in a frame of -1..1 both ways, the origin in the middle."""
-
-    def __init__(self, edge: int) -> None:
-        self.half = edge / 2
-        self.image = Image.new("RGB", (edge, edge))
-        self.draw = ImageDraw.Draw(self.image)
-
-    def _box(self, x: float, y: float, rx: float, ry: float) -> list[float]:
-        return [(1 + value) * self.half for value in (x - rx, y - ry, x + rx, y + ry)]
-
-    def ellipse(self, x: float, y: float, rx: float, ry: float, tone: Tone) -> None:
-        self.draw.ellipse(self._box(x, y, rx, ry), fill=tone)
-
-    def ring(self, x: float, y: float, rx: float, ry: float, tone: Tone, width: float) -> None:
-        self.draw.ellipse(self._box(x, y, rx, ry), outline=tone, width=self._width(width))
-
-    def arc(self, x: float, y: float, rx: float, ry: float, degrees: tuple[float, float], tone: Tone, w: float) -> None:
-        self.draw.arc(self._box(x, y, rx, ry), *degrees, fill=tone, width=self._width(w))
-
-    def line(self, points: list[tuple[float, float]], tone: Tone, width: float) -> None:
-        placed = [((1 + x) * self.half, (1 + y) * self.half) for x, y in points]
-        self.draw.line(placed, fill=tone, width=self._width(width), joint="curve")
-
-    def shape(self, points: Points, tone: Tone) -> None:
-        self.draw.polygon(((1 + points) * self.half).ravel().tolist(), fill=tone)
-
-    def _width(self, width: float) -> int:
-        return max(1, round(width * self.half))
-
-
-def _tone(level: float, tint: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Tone:
-    red, green, blue = (round(255 * min(max(level, 0.0), 1.0) * part) for part in tint)
-    return red, green, blue
+    return photograph(brush.image, shot, size, rng)
 
 
 def _skin(look: Look, shade: float = 1.0) -> Tone:
-    return _tone(look.skin * shade, _SKIN_TINT)
+    return tone(look.skin * shade, _SKIN_TINT)
 
 
 def _hair(look: Look, shade: float = 1.0) -> Tone:
-    return _tone(look.hair * shade, _HAIR_TINT)
+    return tone(look.hair * shade, _HAIR_TINT)
 
 
 def _outline(look: Look, grow: float = 0.0) -> Points:
@@ -179,20 +120,20 @@ def _outline(look: Look, grow: float = 0.0) -> Points:
     return np.stack([side * (look.width + grow), height * (look.height + grow)], axis=1)
 
 
-def _background(brush: _Brush, look: Look, rng: np.random.Generator) -> None:
+def _background(brush: Brush, look: Look, rng: np.random.Generator) -> None:
     top, bottom = look.wall
     for number, level in enumerate(np.linspace(top, bottom, 8).tolist()):
         brush.shape(
             np.array([[-1, number / 4 - 1], [1, number / 4 - 1], [1, number / 4 - 0.7], [-1, number / 4 - 0.7]]),
-            _tone(level),
+            tone(level),
         )
     for x, y, rx, ry, level in rng.uniform((-1, -1, 0.1, 0.1, 0.1), (1, 0.6, 0.5, 0.6, 0.95), (4, 5)).tolist():
-        brush.ellipse(x, y, rx, ry, _tone(level))
-    brush.ellipse(0, 1.25, 0.95, 0.55, _tone(look.clothes))
+        brush.ellipse(x, y, rx, ry, tone(level))
+    brush.ellipse(0, 1.25, 0.95, 0.55, tone(look.clothes))
     brush.shape(np.array([[-0.24, 0.4], [0.24, 0.4], [0.28, 0.9], [-0.28, 0.9]]), _skin(look, 0.8))
 
 
-def _hair_behind(brush: _Brush, look: Look) -> None:
+def _hair_behind(brush: Brush, look: Look) -> None:
     if look.hair_length > -1:
         wide = look.width + look.hair_volume + 0.08
         brush.ellipse(0, -0.05, wide, look.height + look.hair_volume, _hair(look, 0.8))
@@ -204,7 +145,7 @@ def _hair_behind(brush: _Brush, look: Look) -> None:
                 brush.ellipse(wide, y, look.curl, 0.1, _hair(look, 0.8))
 
 
-def _head(brush: _Brush, look: Look, rng: np.random.Generator) -> None:
+def _head(brush: Brush, look: Look, rng: np.random.Generator) -> None:
     for side in (-1, 1):
         brush.ellipse(side * look.width, look.eye_y + 0.08, 0.09, 0.14, _skin(look, 0.85))
     brush.shape(_outline(look), _skin(look))
@@ -216,10 +157,10 @@ def _head(brush: _Brush, look: Look, rng: np.random.Generator) -> None:
         lip_x, lip_y = look.width * 0.45, look.height * 0.5
         moustache = np.array([[-lip_x, lip_y], [0, look.height * 0.42], [lip_x, lip_y]])
         mixed = look.skin + (look.hair * 0.9 - look.skin) * look.beard
-        brush.shape(np.concatenate([left, moustache, right]), _tone(mixed, _HAIR_TINT))
+        brush.shape(np.concatenate([left, moustache, right]), tone(mixed, _HAIR_TINT))
 
 
-def _age_lines(brush: _Brush, look: Look) -> None:
+def _age_lines(brush: Brush, look: Look) -> None:
     if look.wrinkles <= 0:
         return
     fold = _skin(look, 1 - 0.5 * look.wrinkles)
@@ -245,15 +186,15 @@ def _age_lines(brush: _Brush, look: Look) -> None:
             )
 
 
-def _eyes(brush: _Brush, look: Look) -> None:
+def _eyes(brush: Brush, look: Look) -> None:
     tall = look.eye_size * look.eye_open
     for side in (-1, 1):
         x = side * look.eye_gap
-        brush.ellipse(x, look.eye_y, look.eye_size, tall, _tone(0.95))
+        brush.ellipse(x, look.eye_y, look.eye_size, tall, tone(0.95))
         iris = min(look.eye_size * 0.62, tall)
-        brush.ellipse(x, look.eye_y, iris, iris, _tone(0.13, _HAIR_TINT))
-        brush.ellipse(x - iris * 0.35, look.eye_y - iris * 0.4, iris * 0.25, iris * 0.25, _tone(0.95))
-        brush.arc(x, look.eye_y, look.eye_size * 1.1, tall * 1.15, (190, 350), _tone(0.08), look.lash)
+        brush.ellipse(x, look.eye_y, iris, iris, tone(0.13, _HAIR_TINT))
+        brush.ellipse(x - iris * 0.35, look.eye_y - iris * 0.4, iris * 0.25, iris * 0.25, tone(0.95))
+        brush.arc(x, look.eye_y, look.eye_size * 1.1, tall * 1.15, (190, 350), tone(0.08), look.lash)
         if look.brow > 0:
             brow_y = look.eye_y - tall - 0.1
             inner, outer = x - side * look.eye_size * 1.1, x + side * look.eye_size * 1.3
@@ -264,7 +205,7 @@ def _eyes(brush: _Brush, look: Look) -> None:
             )
 
 
-def _nose_and_mouth(brush: _Brush, look: Look) -> None:
+def _nose_and_mouth(brush: Brush, look: Look) -> None:
     tip = look.eye_y + look.nose_length
     shade = _skin(look, 0.72)
     brush.line([(0.03, look.eye_y + 0.05), (0.05, tip - 0.05)], _skin(look, 0.86), 0.03)
@@ -272,16 +213,16 @@ def _nose_and_mouth(brush: _Brush, look: Look) -> None:
     for side in (-1, 1):
         brush.ellipse(side * look.nose_width * 0.7, tip + 0.02, look.nose_width * 0.32, 0.028, shade)
     mouth_y = look.height * 0.6
-    lip = _tone(look.skin * 0.62, (1.0, 0.62, 0.6))
+    lip = tone(look.skin * 0.62, (1.0, 0.62, 0.6))
     brush.ellipse(0, mouth_y, look.mouth_width, look.lips, lip)
     bend = abs(look.smile) + 0.01
     if look.smile >= 0:
-        brush.arc(0, mouth_y - bend, look.mouth_width * 1.1, bend * 1.3, (20, 160), _tone(0.15), 0.02)
+        brush.arc(0, mouth_y - bend, look.mouth_width * 1.1, bend * 1.3, (20, 160), tone(0.15), 0.02)
     else:
-        brush.arc(0, mouth_y + bend, look.mouth_width * 1.1, bend * 1.3, (200, 340), _tone(0.15), 0.02)
+        brush.arc(0, mouth_y + bend, look.mouth_width * 1.1, bend * 1.3, (200, 340), tone(0.15), 0.02)
 
 
-def _hair_in_front(brush: _Brush, look: Look) -> None:
+def _hair_in_front(brush: Brush, look: Look) -> None:
     outline = _outline(look, look.hair_volume)
     low = look.eye_y if look.hair_length < 0 else look.eye_y + 0.15
     above = outline[outline[:, 1] < low]
@@ -311,27 +252,11 @@ def _hair_in_front(brush: _Brush, look: Look) -> None:
             brush.ellipse(x, y, look.curl, look.curl, _hair(look))
 
 
-def _extras(brush: _Brush, look: Look) -> None:
+def _extras(brush: Brush, look: Look) -> None:
     if look.earrings:
         for side in (-1, 1):
-            brush.ellipse(side * (look.width + 0.03), look.eye_y + 0.28, 0.05, 0.06, _tone(0.97, (1.0, 0.95, 0.7)))
+            brush.ellipse(side * (look.width + 0.03), look.eye_y + 0.28, 0.05, 0.06, tone(0.97, (1.0, 0.95, 0.7)))
     if look.glasses:
         for side in (-1, 1):
-            brush.ring(side * look.eye_gap, look.eye_y, look.eye_gap * 0.82, 0.15, _tone(0.1), 0.025)
-        brush.line([(-look.eye_gap * 0.2, look.eye_y), (look.eye_gap * 0.2, look.eye_y)], _tone(0.1), 0.025)
-
-
-def _photograph(painted: Image.Image, shot: Shot, size: int, rng: np.random.Generator) -> Image.Image:
-    middle = painted.width / 2
-    cos, sin = np.cos(np.radians(shot.turn)) / shot.zoom, np.sin(np.radians(shot.turn)) / shot.zoom
-    x, y = (middle * (1 + moved) for moved in shot.shift)
-    back = (cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y)
-    placed = painted.transform(
-        painted.size, Image.Transform.AFFINE, back, Image.Resampling.BILINEAR, fillcolor=painted.getpixel((1, 1))
-    )
-    pixels = np.asarray(placed.reduce(_OVERSAMPLING), dtype=np.float32)
-    across = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    light = shot.light + shot.slope[0] * across[None, :] + shot.slope[1] * across[:, None]
-    grain = rng.standard_normal((size, size), dtype=np.float32) * shot.noise
-    lit = pixels * light[:, :, None] + grain[:, :, None]
-    return Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
+            brush.ring(side * look.eye_gap, look.eye_y, look.eye_gap * 0.82, 0.15, tone(0.1), 0.025)
+        brush.line([(-look.eye_gap * 0.2, look.eye_y), (look.eye_gap * 0.2, look.eye_y)], tone(0.1), 0.025)

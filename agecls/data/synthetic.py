@@ -14,7 +14,8 @@ import pandas as pd
 from PIL import Image
 
 from agecls.bins import Bins
-from agecls.data.portrait import Look, Shot, paint
+from agecls.data.brush import Shot
+from agecls.data.portrait import Look, paint
 from agecls.errors import DataError, UsageError
 from agecls.labels import ETHNICITIES, GENDERS
 
@@ -111,6 +112,8 @@ def _look(person: Person, rng: np.random.Generator) -> Look:
     # People look older or younger than they are: without that, the age of a drawing could be read off exactly.
     age = person.age * float(np.exp(rng.normal(0, 0.07)))
     male, adult = person.gender == "male", age >= 15
+    # Likewise nobody's features are wholly those of their gender.
+    manly = float(np.clip(rng.normal(0.8 if male else 0.2, 0.2), 0, 1))
     features = _FEATURES[person.ethnicity]
 
     def by_age(years: list[float], values: list[float], spread: float = 0.03) -> float:
@@ -125,23 +128,26 @@ def _look(person: Person, rng: np.random.Generator) -> Look:
     long_hair = age > 3 and chance(0.06 if male else 0.8)
     wrinkles = float(np.interp(age, [26, 33, 42, 65, 85], [0, 0.22, 0.45, 0.8, 1]))
     return Look(
-        width=by_age([0, 3, 8, 18], [0.63, 0.59, 0.55, 0.52]) * (1.03 if male else 0.97),
+        width=by_age([0, 3, 8, 18], [0.63, 0.59, 0.55, 0.52]) * (0.97 + 0.06 * manly),
         height=by_age([0, 3, 8, 18], [0.62, 0.64, 0.68, 0.72]),
-        jaw=(0.75 if male else 0.05) * float(np.interp(age, [4, 18], [0.2, 1])) + rng.uniform(0, 0.15),
+        jaw=(0.05 + 0.7 * manly) * float(np.interp(age, [4, 18], [0.2, 1])) + rng.uniform(0, 0.15),
         eye_y=by_age([0, 3, 7, 15, 30], [0.2, 0.12, 0.05, -0.02, -0.06], 0.1),
         eye_size=by_age([0, 3, 7, 15, 40, 90], [0.165, 0.145, 0.125, 0.11, 0.105, 0.09]),
         eye_open=features.eye_open * rng.normal(1, 0.08) * float(np.interp(age, [0, 8, 50, 90], [1.25, 1.1, 1, 0.8])),
         eye_gap=by_age([0, 10], [0.27, 0.235]),
-        lash=0.02 if male else 0.05 + 0.01 * adult,
-        brow=by_age([0, 3, 18], [0.015, 0.03, 0.045], 0.1) * features.brow * (1.35 if male else 0.75),
+        lash=0.055 - 0.035 * manly,
+        brow=by_age([0, 3, 18], [0.015, 0.03, 0.045], 0.1) * features.brow * (0.75 + 0.6 * manly),
         nose_length=by_age([0, 3, 8, 18, 90], [0.15, 0.19, 0.25, 0.32, 0.38], 0.05),
         nose_width=features.nose_width * by_age([0, 18, 90], [0.8, 1, 1.15], 0.08),
-        lips=0.032 * features.lips * by_age([20, 80], [1, 0.6], 0.1) * (0.85 if male else 1.25),
+        lips=0.032 * features.lips * by_age([20, 80], [1, 0.6], 0.1) * (1.25 - 0.4 * manly),
         mouth_width=by_age([0, 5, 18], [0.12, 0.15, 0.2], 0.1),
         smile=float(rng.normal(0.04, 0.04)),
-        skin=features.skin * rng.normal(1, 0.06),
+        skin=features.skin * rng.normal(1, 0.09),
         hair=hair + (0.86 - hair) * grey,
-        hairline=by_age([0, 1.5, 3, 6, 40, 80], [-0.97, -0.9, -0.72, -0.58, -0.58, -0.7], 0.04) - 0.2 * balding,
+        hairline=max(
+            by_age([0, 1.5, 3, 6, 40, 80], [-0.97, -0.9, -0.72, -0.58, -0.58, -0.7], 0.04) - 0.2 * balding,
+            -0.84 if adult else -1.0,
+        ),
         hair_length=float(rng.uniform(0.45, 0.95)) if long_hair else -1.0,
         hair_volume=by_age([0, 2, 6], [0.0, 0.02, 0.07], 0.2) * (1.3 if long_hair else 1),
         curl=features.curl * float(np.interp(age, [0, 4], [0.2, 1])),

@@ -3,7 +3,7 @@
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -62,6 +62,23 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class TrainedOn:
+    """The split of a training.
+
+    Attributes:
+        name: of its folder.
+        fingerprint: of its tables; what decides whether another folder holds the same split.
+        folder: where it lay.
+        roots: where its images lay, in the order of its sources.
+    """
+
+    name: str
+    fingerprint: str
+    folder: str = ""
+    roots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Run:
     """A trained network and everything needed to use and to judge it.
 
@@ -73,12 +90,11 @@ class Run:
         config: settings of the training.
         preprocessing: how images are prepared.
         precision: what it was trained in, and predicts in on the same kind of device.
-        split: name and fingerprint of the split it was trained on.
+        split: what it was trained on.
         metrics: of its best epoch, on valid.
         status: ``training``, ``interrupted`` or ``finished``.
         leaked: whether it or an ancestor was trained past a leakage guard.
         parents: runs it was warm-started from.
-        defaults: further facts kept in ``run.json``.
 
     Raises:
         RunError: classes and bins disagree.
@@ -91,7 +107,7 @@ class Run:
     config: Config
     preprocessing: Preprocessing
     precision: Precision
-    split: Mapping[str, str]
+    split: TrainedOn
     metrics: Mapping[str, Any] = field(default_factory=dict)
     status: str = "training"
     leaked: bool = False
@@ -120,7 +136,7 @@ class Run:
             "config": self.config.model_dump(mode="json"),
             "preprocessing": asdict(self.preprocessing),
             "precision": self.precision,
-            "split": dict(self.split),
+            "split": asdict(self.split),
             "parents": list(self.parents),
             "metrics": dict(self.metrics),
             "status": self.status,
@@ -167,7 +183,7 @@ class Run:
                 config=parse_config(record["config"]),
                 preprocessing=Preprocessing(**record["preprocessing"]),
                 precision=record["precision"],
-                split=record["split"],
+                split=TrainedOn(**{**record["split"], "roots": tuple(record["split"]["roots"])}),
                 metrics=record["metrics"],
                 status=record["status"],
                 leaked=bool(record["leaked"]),
@@ -234,10 +250,16 @@ def predict_probabilities(
     return np.concatenate(found)
 
 
-def image_batches(images: Sequence[npt.NDArray[np.uint8]], size: int) -> Iterator[Tensor]:
-    """Uint8 tensors of at most ``size`` prepared images each, in order."""
-    for start in range(0, len(images), size):
-        yield to_batch(np.stack(images[start : start + size]))
+def image_batches(images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], size: int) -> Iterator[Tensor]:
+    """Uint8 tensors of at most ``size`` prepared images each.
+
+    Args:
+        images: shape (U, S, S) or (U, S, S, 3).
+        rows: which of them, in order.
+        size: images a batch.
+    """
+    for start in range(0, len(rows), size):
+        yield to_batch(images[rows[start : start + size]])
 
 
 def best_device() -> torch.device:

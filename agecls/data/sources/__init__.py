@@ -5,7 +5,7 @@ No reader opens an image. Every file below the root and every row of a table com
 
 from collections import Counter
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from agecls.data.sources.adience import read_adience
 from agecls.data.sources.csv_table import TableOptions, read_csv_table
@@ -15,23 +15,22 @@ from agecls.data.sources.listing import Label, Listing, Rejected
 from agecls.data.sources.synthetic import read_synthetic
 from agecls.data.sources.utkface import read_utkface
 from agecls.errors import DataError
+from agecls.labels import Source
 
 __all__ = ["Label", "Listing", "Rejected", "SourceName", "TableOptions", "read_source"]
 
-SourceName = Literal["utkface", "fairface", "adience", "imdb_wiki", "csv", "synthetic"]
+SourceName = Source
 
 ARCHIVES: Final = frozenset({".tar", ".zip", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".7z", ".rar", ".zst"})
 
-_DEFAULT_OPTIONS: Final = TableOptions()
 
-
-def read_source(name: SourceName, root: Path, options: TableOptions = _DEFAULT_OPTIONS) -> Listing:
+def read_source(name: SourceName, root: Path, options: TableOptions | None = None) -> Listing:
     """Read the labels of every image of a source.
 
     Args:
         name: which source.
         root: its folder.
-        options: how to read the label table; for source ``csv`` alone.
+        options: how to read the label table, for source ``csv`` alone; None for ``labels.csv`` with our own names.
 
     Returns:
         The listing, with at least one label, in no particular order.
@@ -40,7 +39,7 @@ def read_source(name: SourceName, root: Path, options: TableOptions = _DEFAULT_O
         DataError: the root is missing, no folder, or holds nothing that the source knows; a table cannot be read.
     """
     _check_root(name, root)
-    listing = _read(name, root, options)
+    listing = _read(name, root, options or TableOptions())
     if not listing.labels:
         remedy = _archive_remedy(root) or _what_to_put(name, root)
         raise DataError(f"{root} holds no {name} face that can be used", got=_describe(root, listing), remedy=remedy)

@@ -126,7 +126,7 @@ def _inside(path: str, present: set[str]) -> str | None:
 
 
 def _settle(listing: Listing, path: str, same: list[Label | Rejected], is_present: bool) -> None:
-    differ = len(set(same)) > 1
+    differ = len({row._replace(path=path) for row in same}) > 1
     for number, row in enumerate(same):
         if isinstance(row, Rejected):
             listing.reject(printable(path), row.reason)

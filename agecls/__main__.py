@@ -1,0 +1,5 @@
+"""``python -m agecls``."""
+
+from agecls.cli import main
+
+main()

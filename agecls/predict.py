@@ -1,0 +1,187 @@
+"""Predict files, folders and globs with several runs at once: each image is read and decoded once."""
+
+import csv
+import glob
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from agecls.data.pixels import decode_square
+from agecls.data.scan import read_whole
+from agecls.data.sources.walk import IMAGE_SUFFIXES, walk_images
+from agecls.errors import DataError, UsageError
+from agecls.files import write_whole
+from agecls.learn.run import RECORD, Preprocessing, Run, best_device, image_batches, predict_probabilities
+from agecls.progress import progress
+from agecls.report.contact_sheet import contact_sheet
+
+CHUNK: Final = 512
+"""Images held decoded at a time."""
+
+SHOWN: Final = 64
+"""Images on a contact sheet at most."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image's answers.
+
+    Attributes:
+        path: as it was given or found.
+        tasks: for each task ``label`` and ``probabilities`` (class name to probability).
+        error: why there is no answer; "" where there is one.
+    """
+
+    path: str
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    error: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract's object: ``path`` with ``tasks`` or ``error``."""
+        return {"path": self.path, "error": self.error} if self.error else {"path": self.path, "tasks": self.tasks}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the arguments of ``agecls predict`` name.
+
+    Attributes:
+        runs: runs to predict with, at least one.
+        images: image files in the order given, at least one.
+        left_out: number of other files met in folders.
+    """
+
+    runs: tuple[Run, ...]
+    images: tuple[Path, ...]
+    left_out: int
+
+
+def sort_arguments(arguments: Sequence[str]) -> Asked:
+    """Tell runs from images, folders and globs.
+
+    Raises:
+        UsageError: no run, no image, or an argument that is neither.
+    """
+    runs: list[Run] = []
+    images: list[Path] = []
+    left_out = 0
+    for argument in arguments:
+        path = Path(argument)
+        if (path / RECORD).exists():
+            runs.append(Run.load(path))
+        elif path.is_dir():
+            found, rejected = walk_images(path)
+            images += [path / name for name in found]
+            left_out += len(rejected)
+        elif path.exists() or path.suffix.lower() in IMAGE_SUFFIXES and not glob.has_magic(argument):
+            images.append(path)
+        elif matches := sorted(glob.glob(argument, recursive=True)):
+            images += [Path(match) for match in matches if Path(match).is_file()]
+        else:
+            raise UsageError(
+                f"there is neither a run nor an image at {argument}",
+                remedy=f"name folders that hold {RECORD}, then image files, folders or globs",
+            )
+    if not runs:
+        raise UsageError("no run to predict with", got=", ".join(arguments[:3]), remedy="name one first, such as runs/age-7-1")
+    if not images:
+        got = f"{left_out} files that are no images" if left_out else "none"
+        raise UsageError("no image to predict", got=got, remedy="name image files, folders or globs after the runs")
+    return Asked(tuple(runs), tuple(images), left_out)
+
+
+def name_tasks(runs: Sequence[Run]) -> list[str]:
+    """Name each run's answers after its task, or after the run where several have the same task."""
+    tasks = [run.task for run in runs]
+    names = [run.task if tasks.count(run.task) == 1 else run.name for run in runs]
+    return [name if names.count(name) == 1 else str(run.folder) for name, run in zip(names, runs, strict=True)]
+
+
+def predict_images(runs: Sequence[Run], images: Sequence[Path]) -> list[Prediction]:
+    """Predict every image with every run.
+
+    Returns:
+        One prediction for each image, in the order given; a bad image has its error.
+
+    Raises:
+        RunError: a run's weights cannot be used.
+    """
+    networks = [run.network() for run in runs]
+    names, device = name_tasks(runs), best_device()
+    predictions: list[Prediction] = []
+    with progress("predicting", len(images)) as advance:
+        for start in range(0, len(images), CHUNK):
+            chunk = images[start : start + CHUNK]
+            prepared = [_prepare(path, {run.preprocessing for run in runs}) for path in chunk]
+            good = [entry for entry in prepared if not isinstance(entry, str)]
+            answers: list[dict[str, dict[str, Any]]] = [{} for _ in good]
+            for run, network, name in zip(runs, networks, names, strict=True):
+                if not good:
+                    break
+                stacked = np.stack([entry[run.preprocessing] for entry in good])
+                batches = image_batches(stacked, np.arange(len(stacked)), 64)
+                found = predict_probabilities(network, batches, run.precision, device)
+                for answer, row in zip(answers, found, strict=True):
+                    answer[name] = {
+                        "label": run.classes[int(row.argmax())],
+                        "probabilities": {label: float(value) for label, value in zip(run.classes, row, strict=True)},
+                    }
+            ready = iter(answers)
+            predictions += [
+                Prediction(str(path), error=entry) if isinstance(entry, str) else Prediction(str(path), next(ready))
+                for path, entry in zip(chunk, prepared, strict=True)
+            ]
+            advance(len(chunk))
+    return predictions
+
+
+def _prepare(path: Path, ways: set[Preprocessing]) -> dict[Preprocessing, Any] | str:
+    """Read an image once and prepare it for each way of preprocessing; the reason where it cannot be."""
+    try:
+        content = read_whole(path)
+        return {way: decode_square(content, way.image_size, way.channels) for way in ways}
+    except DataError as error:
+        return error.what
+
+
+def write_csv(predictions: Sequence[Prediction], path: Path) -> None:
+    """Write one row an image: path, error, and for each task its label and the probability of every class."""
+    tasks = next((each.tasks for each in predictions if each.tasks), {})
+    header = ["path", "error"]
+    for task, answer in tasks.items():
+        header += [task, *(f"{task}:{label}" for label in answer["probabilities"])]
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    for each in predictions:
+        writer.writerow([each.path, each.error, *_cells(each, tasks)])
+    write_whole(path, buffer.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def _cells(prediction: Prediction, tasks: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for task, shape in tasks.items():
+        answer = prediction.tasks.get(task)
+        yield answer["label"] if answer else ""
+        for label in shape["probabilities"]:
+            yield f"{answer['probabilities'][label]:.6f}" if answer else ""
+
+
+def write_picture(predictions: Sequence[Prediction], path: Path, *, leaked: bool) -> None:
+    """Write a contact sheet of the first images with their labels and probabilities, as PNG."""
+    images, captions = [], []
+    for each in [prediction for prediction in predictions if not prediction.error][:SHOWN]:
+        images.append(Image.fromarray(decode_square(read_whole(Path(each.path)), 160, 3)))
+        answers = [(answer["label"], answer["probabilities"][answer["label"]]) for answer in each.tasks.values()]
+        captions.append([Path(each.path).name, *answers])
+    if not images:
+        raise DataError("no image could be predicted, so there is nothing to draw")
+    more = sum(not each.error for each in predictions) - len(images)
+    sheet = contact_sheet(images, captions, title=f"{len(images)} images" + (f", {more} more not shown" if more else ""), leaked=leaked)
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG")
+    write_whole(path, buffer.getvalue())

@@ -1,0 +1,109 @@
+"""What commands print: results to stdout, talk to stderr, colours only on a terminal."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from agecls.errors import AgeclsError
+
+if TYPE_CHECKING:
+    from agecls.data.freeze import Frozen
+    from agecls.predict import Prediction
+
+ROWS: Final = 50
+"""Predictions listed on the screen at most."""
+
+
+def results() -> Console:
+    """Where results go; wide enough for a table when it is a file or a pipe."""
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+def say(line: str) -> None:
+    """Print one line of talk."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that talks
+
+
+def show_error(error: AgeclsError) -> None:
+    """Print what was wrong, what was found, and what to do."""
+    head, *rest = str(error).split("\n")
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[bold red]error:[/] {escape(printable(head))}")
+    for line in rest:
+        console.print(escape(printable(line)))
+
+
+def printable(text: str) -> str:
+    """Make control characters and undecodable bytes of file names harmless on a terminal."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape", "replace").decode() for each in text)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a result as JSON, atomically."""
+    from agecls.files import write_whole
+
+    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
+
+
+def show_frozen(frozen: "Frozen") -> None:
+    """Print the parts of a new split, how alike they are, and what was quarantined."""
+    manifest = frozen.split.manifest
+    console = results()
+    table = Table(title=f"{frozen.split.folder}  {frozen.split.fingerprint[:12]}", title_justify="left")
+    labels = manifest["labels"]
+    table.add_column("")
+    for part in labels:
+        table.add_column(part, justify="right")
+    table.add_row("images", *(f"{manifest['counts'][part]:,}" for part in labels))
+    table.add_row("mean age", *(f"{labels[part]['age_mean']:.2f}" for part in labels), end_section=True)
+    for kind in ("age", "gender", "ethnicity"):
+        names = list(dict.fromkeys(name for part in labels for name in labels[part][kind]))
+        for name in names:
+            shares = (labels[part][kind].get(name, 0) / manifest["counts"][part] for part in labels)
+            table.add_row(f"{kind} {name}", *(f"{share:.2%}" for share in shares), end_section=name == names[-1])
+    console.print(table)
+    groups = manifest["groups"]
+    links = ", ".join(f"{count:,} by {kind}" for kind, count in groups["links"].items() if count) or "none"
+    console.print(
+        f"groups that share a part: {groups['of_several_images']:,} of several images, the largest of {groups['largest']} "
+        f"(links: {links})"
+    )
+    show_rejected([row.reason for row in frozen.rejected], console)
+
+
+def show_rejected(reasons: Sequence[str], console: Console) -> None:
+    """Print how many files were quarantined, by reason."""
+    console.print(f"quarantined: {len(reasons):,}" + (" (quarantine.csv names each)" if reasons else ""))
+    counts = Counter(reasons).most_common()
+    for reason, count in counts[:10]:
+        console.print(f"  {count:,}  {escape(printable(reason))}")
+    if len(counts) > 10:
+        console.print(f"  {sum(count for _, count in counts[10:]):,}  for {len(counts) - 10} other reasons")
+
+
+def show_predictions(predictions: Sequence["Prediction"], *, leaked: bool) -> None:
+    """Print a table of predictions, the first fifty."""
+    console = results()
+    tasks = next((list(each.tasks) for each in predictions if each.tasks), [])
+    table = Table(title="LEAKED: a run was trained past a leakage guard" if leaked else None, title_style="bold red")
+    table.add_column("image", overflow="fold")
+    for task in tasks:
+        table.add_column(escape(task), justify="right")
+    for each in predictions[:ROWS]:
+        if each.error:
+            cells = [f"error: {each.error}", *[""] * (len(tasks) - 1)] if tasks else []
+        else:
+            answers = (each.tasks[task] for task in tasks)
+            cells = [f"{answer['label']}  {answer['probabilities'][answer['label']]:.0%}" for answer in answers]
+        name = printable(each.path) if tasks else f"{printable(each.path)}: {each.error}"
+        table.add_row(escape(name), *map(escape, cells))
+    console.print(table)
+    if len(predictions) > ROWS:
+        console.print(f"and {len(predictions) - ROWS:,} more; --csv FILE or --json FILE holds them all")
