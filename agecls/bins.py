@@ -60,7 +60,9 @@ class Bins:
         for (_, before), (low, high) in zip(self.ranges, self.ranges[1:], strict=False):
             if low <= before:
                 problem = "overlaps the bin before it" if high > before else "is out of order"
-                raise BinsError(f"age bin {low}-{high} {problem}, which ends at {before}", got=self.text, remedy=_REMEDY)
+                raise BinsError(
+                    f"age bin {low}-{high} {problem}, which ends at {before}", got=self.text, remedy=_REMEDY
+                )
             if low > before + 1 and not self.gaps:
                 self._refuse_gap(before + 1, low - 1, f"between the bins that end at {before} and begin at {low}")
         if not self.gaps and self.ranges[0][0] != AGE_MIN:
@@ -73,7 +75,7 @@ class Bins:
         raise BinsError(
             f"{ages} {where} in no bin" if low == high else f"{ages} {where} are in no bin",
             got=self.text,
-            remedy='cover 0..116 without gaps; a bins.json with "gaps": true may leave ages unlabelled, as preset adience does',
+            remedy='cover 0..116; only a bins.json with "gaps": true may leave ages unlabelled, as preset adience does',
         )
 
     @property
@@ -155,5 +157,7 @@ class Bins:
 def _parse_range(piece: str, whole: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,3})\s*-\s*(\d{1,3})", piece.strip())
     if not found:
-        raise BinsError(f"{piece!r} is not a range of ages", got=whole, remedy="write each bin as LOW-HIGH, such as 15-30")
+        raise BinsError(
+            f"{piece!r} is not a range of ages", got=whole, remedy="write each bin as LOW-HIGH, such as 15-30"
+        )
     return int(found[1]), int(found[2])

@@ -38,10 +38,12 @@ Roots = Annotated[
 ]
 Table = Annotated[Path | None, typer.Option(help="Label table of source csv. Default: ROOT/labels.csv.")]
 Columns = Annotated[
-    list[str] | None, typer.Option("--column", help="Column of source csv, as OURS=THEIRS, such as age=years. Repeatable.")
+    list[str] | None,
+    typer.Option("--column", help="Column of source csv, as OURS=THEIRS, such as age=years. Repeatable."),
 ]
 Codes = Annotated[
-    list[str] | None, typer.Option("--code", help="Code of source csv, as gender:0=female or ethnicity:w=white. Repeatable.")
+    list[str] | None,
+    typer.Option("--code", help="Code of source csv, as gender:0=female or ethnicity:w=white. Repeatable."),
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result to this file as JSON.")]
 SplitFolder = Annotated[Path | None, typer.Option("--split", help="Frozen split. Default: splits/utkface.")]
@@ -66,7 +68,9 @@ def split(
     out: Annotated[Path | None, typer.Option(help="Folder of the split. Default: splits/SOURCE.")] = None,
     fractions: Annotated[str, typer.Option(help="Shares of train, valid and test.")] = "0.6,0.2,0.2",
     seed: Annotated[int, typer.Option(help="Another seed draws another split.")] = 42,
-    bins: Annotated[str | None, typer.Option(help="Age bins to stratify by: preset, list or bins.json. Default: 7.")] = None,
+    bins: Annotated[
+        str | None, typer.Option(help="Age bins to stratify by: preset, list or bins.json. Default: 7.")
+    ] = None,
     count: Annotated[int, typer.Option(help="Faces that source synthetic draws into an empty root.", min=1)] = 3000,
     table: Table = None,
     column: Columns = None,
@@ -86,7 +90,9 @@ def split(
     roots = default_roots(root or (), say)
     if len(roots) != len(sources):
         raise UsageError(
-            "each --source takes its own --root", got=f"{len(sources)} sources, {len(roots)} roots", remedy="give them in pairs"
+            "each --source takes its own --root",
+            got=f"{len(sources)} sources, {len(roots)} roots",
+            remedy="give them in pairs",
         )
     chosen = Bins.parse(default(bins, "7", "--bins", say))
     shares = parse_fractions(fractions)
@@ -98,7 +104,9 @@ def split(
     show_frozen(freeze_split(pairs, folder, fractions=shares, seed=seed, bins=chosen, options=options))
 
 
-@app.command(epilog="Example: agecls train --task age --bins 7 --split splits/utkface --root faces/UTKFace --out runs/age")
+@app.command(
+    epilog="Example: agecls train --task age --bins 7 --split splits/utkface --root faces/UTKFace --out runs/age"
+)
 def train(
     task: Annotated[Task, typer.Option(help="What to learn.")] = "age",
     bins: Annotated[str | None, typer.Option(help="Age bins: preset, list or bins.json. Default: 7.")] = None,
@@ -150,7 +158,9 @@ def train(
     if json:
         write_json(json, {"schema": 1, "run": str(run.folder), "task": run.task, "status": run.status, **run.metrics})
     score, epoch = run.metrics.get("valid_macro_f1"), run.metrics.get("best_epoch")
-    best = f"valid macro-F1 {score:.4f} in epoch {epoch}" if score is not None else "stopped before the first epoch ended"
+    best = (
+        f"valid macro-F1 {score:.4f} in epoch {epoch}" if score is not None else "stopped before the first epoch ended"
+    )
     results().print(f"{run.folder}: {best}; status {run.status}", soft_wrap=True)
     if run.status == "interrupted":
         say(f"go on with the same command and --resume --out {run.folder}")
@@ -175,7 +185,9 @@ def evaluate(
     Images that the run was fitted on are refused (exit 3). Each opening of the test part is counted.
     """
     if (part is None) == (source is None):
-        raise UsageError("evaluate takes either --part or --source", remedy="--part valid, --part test, or --source S --root DIR")
+        raise UsageError(
+            "evaluate takes either --part or --source", remedy="--part valid, --part test, or --source S --root DIR"
+        )
 
     from agecls.evaluate import evaluate_part, evaluate_source, roots_of, split_of
     from agecls.learn.run import Run
@@ -185,7 +197,9 @@ def evaluate(
     loaded = Run.load(run)
     if part is not None:
         frozen = split_of(loaded, split)
-        evaluation = evaluate_part(loaded, part, frozen, roots_of(loaded, frozen, root or (), say))
+        evaluation = evaluate_part(
+            loaded, part, frozen, roots_of(loaded, frozen, root or (), lambda: default_roots((), say))
+        )
     else:
         roots = default_roots(root or (), say)
         if len(roots) != 1 or source is None:
@@ -200,12 +214,18 @@ def evaluate(
         say(f"report: {write_page(evaluation.report, evaluation.measured, report, notes=evaluation.notes)}")
 
 
-@app.command(epilog="Example: agecls predict runs/age-7-1 runs/gender-7-1 photo.jpg faces/ --csv out.csv --plot out.png")
+@app.command(
+    epilog="Example: agecls predict runs/age-7-1 runs/gender-7-1 photo.jpg faces/ --csv out.csv --plot out.png"
+)
 def predict(
-    arguments: Annotated[list[str], typer.Argument(metavar="RUN... IMAGE|DIR...", help="Runs, then images, folders or globs.")],
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="RUN... IMAGE|DIR...", help="Runs, then images, folders or globs.")
+    ],
     csv: Annotated[Path | None, typer.Option(help="Write one row an image.")] = None,
     json: Json = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a contact sheet with labels and probabilities, as PNG.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet with labels and probabilities, as PNG.")
+    ] = None,
 ) -> None:
     """Predict images with one or more runs; each image is decoded once.
 
@@ -247,7 +267,9 @@ def cache(
         line = f"{entry['folder']}  {entry['count']:,} images of {entry['size']} px, {entry['bytes'] / 1e6:.1f} MB"
         results().print(line, soft_wrap=True)
     total = sum(entry["bytes"] for entry in entries) / 1e9
-    results().print(f"{len(entries)} entries, {total:.2f} of {cache_limit() / 1e9:.0f} GB in {cache_folder()}", soft_wrap=True)
+    results().print(
+        f"{len(entries)} entries, {total:.2f} of {cache_limit() / 1e9:.0f} GB in {cache_folder()}", soft_wrap=True
+    )
     if json:
         write_json(json, {"schema": 1, "folder": str(cache_folder()), "entries": entries})
 
@@ -257,7 +279,9 @@ def _check_source(name: str) -> Source:
         if name == known:
             return known
     near = difflib.get_close_matches(name, SOURCES, n=1)
-    raise UsageError(f"there is no source {name!r}", remedy=f"did you mean {near[0]}?" if near else f"one of {', '.join(SOURCES)}")
+    raise UsageError(
+        f"there is no source {name!r}", remedy=f"did you mean {near[0]}?" if near else f"one of {', '.join(SOURCES)}"
+    )
 
 
 def _draw_if_empty(root: Path, count: int) -> None:
@@ -326,6 +350,10 @@ def main() -> None:
             # Whoever read our output has gone; nothing is left to say, not even on exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
-        known = error if isinstance(error, AgeclsError) else AgeclsError(error.strerror or str(error), got=str(error.filename or ""))
+        known = (
+            error
+            if isinstance(error, AgeclsError)
+            else AgeclsError(error.strerror or str(error), got=str(error.filename or ""))
+        )
         show_error(known)
         sys.exit(known.exit_code)

@@ -192,7 +192,11 @@ def find_config(name: str, beside: Path | None = None) -> Path:
         UsageError: there is no such file; the nearest shipped name is said.
     """
     shipped = config_folder()
-    for candidate in (Path(name), *([beside / name, beside / f"{name}.yaml"] if beside else []), shipped / f"{name}.yaml"):
+    for candidate in (
+        Path(name),
+        *([beside / name, beside / f"{name}.yaml"] if beside else []),
+        shipped / f"{name}.yaml",
+    ):
         if candidate.is_file():
             return candidate
     names = sorted(path.stem for path in shipped.glob("*.yaml"))
@@ -217,7 +221,9 @@ def load_config(name: str, task: Task, overrides: Sequence[str] = ()) -> Config:
     by_task = tree.pop("tasks", None) or {}
     unknown = sorted(set(by_task) - set(get_args(Task))) if isinstance(by_task, dict) else ["tasks"]
     if unknown:
-        raise ConfigError(f"{name} gives values for an unknown task", got=str(unknown[0]), remedy=_near(unknown[0], get_args(Task)))
+        raise ConfigError(
+            f"{name} gives values for an unknown task", got=str(unknown[0]), remedy=_near(unknown[0], get_args(Task))
+        )
     tree = _merge(tree, by_task.get(task) or {})
     given: dict[str, Any] = {}
     for override in overrides:
@@ -269,9 +275,13 @@ def _read_tree(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}", got=" ".join(str(error).split())) from None
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} is no table of settings", got=type(tree).__name__, remedy="write section: {key: value}")
+        raise ConfigError(
+            f"{path} is no table of settings", got=type(tree).__name__, remedy="write section: {key: value}"
+        )
     base = tree.pop("base", None)
-    return tree if base is None else _merge(_read_tree(find_config(str(base), path.parent), (*seen, path.resolve())), tree)
+    return (
+        tree if base is None else _merge(_read_tree(find_config(str(base), path.parent), (*seen, path.resolve())), tree)
+    )
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -296,7 +306,9 @@ def _parse_value(text: str, override: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        raise ConfigError("--set has a value that cannot be read", got=override, remedy="quote it as YAML does") from None
+        raise ConfigError(
+            "--set has a value that cannot be read", got=override, remedy="quote it as YAML does"
+        ) from None
 
 
 def _find_key(key: str) -> tuple[str, str]:
@@ -307,7 +319,9 @@ def _find_key(key: str) -> tuple[str, str]:
         return section, leaf
     if fitting:
         raise ConfigError(f"setting {key!r} stands in several sections", remedy=f"write {' or '.join(fitting)}")
-    raise ConfigError(f"there is no setting {key!r}", remedy=_near(key, [*names, *(name.partition(".")[2] for name in names)]))
+    raise ConfigError(
+        f"there is no setting {key!r}", remedy=_near(key, [*names, *(name.partition(".")[2] for name in names)])
+    )
 
 
 def _near(text: object, names: Sequence[str]) -> str:
@@ -326,7 +340,9 @@ def _explain(error: ValidationError) -> ConfigError:
             return ConfigError(f"there is no setting {name!r}", remedy=_near(where[-1], names))
         case "literal_error":
             allowed = [piece.strip("'") for piece in first["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-            return ConfigError(f"setting {name} has an unknown value", got=repr(first["input"]), remedy=_near(first["input"], allowed))
+            return ConfigError(
+                f"setting {name} has an unknown value", got=repr(first["input"]), remedy=_near(first["input"], allowed)
+            )
         case "value_error":
             return ConfigError(f"setting {name} cannot be used", got=str(first["ctx"]["error"]))
         case _:

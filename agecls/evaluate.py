@@ -1,7 +1,7 @@
 """Score a run on a part of its split, or on any labelled folder it has not seen."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -70,7 +70,9 @@ def evaluate_source(run: Run, source: SourceName, root: Path, options: TableOpti
     """
     scanned = scan(source, root, read_source(source, root, options or TableOptions()))
     if scanned.table.empty:
-        raise DataError(f"no image of {root} can be used", got=scanned.rejected[0].reason, remedy="check --source and --root")
+        raise DataError(
+            f"no image of {root} can be used", got=scanned.rejected[0].reason, remedy="check --source and --root"
+        )
     faces = Faces(scanned.table.drop(columns="keys").assign(group=scanned.table["sha256"]))
     labelled, notes = _labelled(run, faces, f"{root}")
     if scanned.rejected:
@@ -96,21 +98,25 @@ def split_of(run: Run, given: Path | None) -> Split:
     )
 
 
-def roots_of(run: Run, split: Split, given: Sequence[Path], fallback: Sequence[Path]) -> dict[str, Path]:
+def roots_of(run: Run, split: Split, given: Sequence[Path], fallback: Callable[[], list[Path]]) -> dict[str, Path]:
     """Folders of the split's images: those given, those recorded, or the fallback."""
     recorded = [Path(root) for root in run.split.roots]
     if not given and recorded and all(root.is_dir() for root in recorded):
         return split.roots(recorded)
-    return split.roots(given or fallback)
+    return split.roots(given or fallback())
 
 
 def _labelled(run: Run, faces: Faces, where: str) -> tuple[Faces, list[str]]:
     """Keep the faces that have a label for the run's task, and say how many have none."""
     known = faces.targets(run.task, run.bins) >= 0
     if not known.any():
-        raise DataError(f"no image of {where} has a label among {', '.join(run.classes)}", remedy="score a run of other bins")
+        raise DataError(
+            f"no image of {where} has a label among {', '.join(run.classes)}", remedy="score a run of other bins"
+        )
     missing = int((~known).sum())
-    return faces.select(known), [f"{missing} images of {where} have no label for {run.task} and are left out"] if missing else []
+    return faces.select(known), [
+        f"{missing} images of {where} have no label for {run.task} and are left out"
+    ] if missing else []
 
 
 def _score(
@@ -126,7 +132,9 @@ def _score(
         batches = image_batches(decoded.images, rows, BATCH)
         probabilities = predict_probabilities(network, batches, run.precision, best_device(), advance)
     if not np.isfinite(probabilities).all():
-        raise RunError(f"run {run.folder} gives probabilities that are no numbers", remedy="train it again at a lower optimizer.lr")
+        raise RunError(
+            f"run {run.folder} gives probabilities that are no numbers", remedy="train it again at a lower optimizer.lr"
+        )
     report = Report(
         task=run.task,
         classes=run.classes,

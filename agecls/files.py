@@ -25,7 +25,9 @@ def write_whole(path: Path, content: bytes) -> None:
         Path(unfinished).replace(path)
     except OSError as error:
         raise UsageError(
-            f"cannot write {path}", got=error.strerror or str(error), remedy="choose a folder you may write to, with room"
+            f"cannot write {path}",
+            got=error.strerror or str(error),
+            remedy="choose a folder you may write to, with room",
         ) from None
     finally:
         if unfinished is not None:

@@ -18,7 +18,7 @@ from agecls.errors import DataError, UsageError
 from agecls.files import write_whole
 from agecls.learn.run import RECORD, Preprocessing, Run, best_device, image_batches, predict_probabilities
 from agecls.progress import progress
-from agecls.report.contact_sheet import contact_sheet
+from agecls.report.contact_sheet import CAPTION, contact_sheet
 
 CHUNK: Final = 512
 """Images held decoded at a time."""
@@ -78,21 +78,29 @@ def sort_arguments(arguments: Sequence[str]) -> Asked:
             found, rejected = walk_images(path)
             images += [path / name for name in found]
             left_out += len(rejected)
-        elif path.exists() or path.suffix.lower() in IMAGE_SUFFIXES and not glob.has_magic(argument):
+        elif path.exists() or (path.suffix.lower() in IMAGE_SUFFIXES and not glob.has_magic(argument)):
             images.append(path)
-        elif matches := sorted(glob.glob(argument, recursive=True)):
-            images += [Path(match) for match in matches if Path(match).is_file()]
+        elif matches := _match(argument):
+            images += matches
         else:
             raise UsageError(
                 f"there is neither a run nor an image at {argument}",
                 remedy=f"name folders that hold {RECORD}, then image files, folders or globs",
             )
     if not runs:
-        raise UsageError("no run to predict with", got=", ".join(arguments[:3]), remedy="name one first, such as runs/age-7-1")
+        raise UsageError(
+            "no run to predict with", got=", ".join(arguments[:3]), remedy="name one first, such as runs/age-7-1"
+        )
     if not images:
         got = f"{left_out} files that are no images" if left_out else "none"
         raise UsageError("no image to predict", got=got, remedy="name image files, folders or globs after the runs")
     return Asked(tuple(runs), tuple(images), left_out)
+
+
+def _match(pattern: str) -> list[Path]:
+    """Files that a glob names, sorted."""
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    return [path for path in map(Path, found) if path.is_file()]
 
 
 def name_tasks(runs: Sequence[Run]) -> list[str]:
@@ -173,7 +181,8 @@ def _cells(prediction: Prediction, tasks: dict[str, dict[str, Any]]) -> Iterator
 
 def write_picture(predictions: Sequence[Prediction], path: Path, *, leaked: bool) -> None:
     """Write a contact sheet of the first images with their labels and probabilities, as PNG."""
-    images, captions = [], []
+    images: list[Image.Image] = []
+    captions: list[list[CAPTION]] = []
     for each in [prediction for prediction in predictions if not prediction.error][:SHOWN]:
         images.append(Image.fromarray(decode_square(read_whole(Path(each.path)), 160, 3)))
         answers = [(answer["label"], answer["probabilities"][answer["label"]]) for answer in each.tasks.values()]
@@ -181,7 +190,9 @@ def write_picture(predictions: Sequence[Prediction], path: Path, *, leaked: bool
     if not images:
         raise DataError("no image could be predicted, so there is nothing to draw")
     more = sum(not each.error for each in predictions) - len(images)
-    sheet = contact_sheet(images, captions, title=f"{len(images)} images" + (f", {more} more not shown" if more else ""), leaked=leaked)
+    sheet = contact_sheet(
+        images, captions, title=f"{len(images)} images" + (f", {more} more not shown" if more else ""), leaked=leaked
+    )
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG")
     write_whole(path, buffer.getvalue())

@@ -49,7 +49,10 @@ def write_json(path: Path, content: Any) -> None:
     """Write a result as JSON, atomically."""
     from agecls.files import write_whole
 
-    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
+    write_whole(
+        path,
+        (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"),
+    )
 
 
 def show_frozen(frozen: "Frozen") -> None:
@@ -72,8 +75,8 @@ def show_frozen(frozen: "Frozen") -> None:
     groups = manifest["groups"]
     links = ", ".join(f"{count:,} by {kind}" for kind, count in groups["links"].items() if count) or "none"
     console.print(
-        f"groups that share a part: {groups['of_several_images']:,} of several images, the largest of {groups['largest']} "
-        f"(links: {links})"
+        f"groups that share a part: {groups['of_several_images']:,} of several images, the largest of "
+        f"{groups['largest']} (links: {links})"
     )
     show_rejected([row.reason for row in frozen.rejected], console)
 

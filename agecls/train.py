@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +25,16 @@ from agecls.labels import Task
 from agecls.learn.datamodule import FaceData
 from agecls.learn.lineage import Lineage
 from agecls.learn.precision import Choice, choose_precision
-from agecls.learn.run import CHECKPOINT, RECORD, Preprocessing, Run, TrainedOn, best_device, class_names, free_run_folder
+from agecls.learn.run import (
+    CHECKPOINT,
+    RECORD,
+    Preprocessing,
+    Run,
+    TrainedOn,
+    best_device,
+    class_names,
+    free_run_folder,
+)
 from agecls.learn.task import FaceTask
 from agecls.learn.watch import KeepBest
 from agecls.report.pictures import confusion_picture
@@ -96,8 +104,8 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
         split=TrainedOn(
             request.split.name,
             request.split.fingerprint,
-            os.path.abspath(request.split.folder),
-            tuple(os.path.abspath(request.roots[source]) for source in request.split.sources),
+            str(request.split.folder.absolute()),
+            tuple(str(request.roots[source].absolute()) for source in request.split.sources),
         ),
     )
     if checkpoint is not None:
@@ -175,12 +183,13 @@ class ConfusionPictures(Callback):
         epoch = trainer.current_epoch + 1
         if not self.every or (epoch % self.every and epoch != trainer.max_epochs):
             return
-        matrix = pl_module.last_confusion  # type: ignore[union-attr]
+        assert isinstance(pl_module, FaceTask)  # noqa: S101 - what Lightning hands over, not what a user typed
+        matrix = pl_module.last_confusion
         shown = {
             "task": self.run.task,
             "classes": self.run.classes,
-            "confusion": matrix.tolist(),  # type: ignore[operator]
-            "n": int(matrix.sum()),  # type: ignore[arg-type, operator]
+            "confusion": matrix.tolist(),
+            "n": int(matrix.sum()),
             "run": self.run.name,
             "split": self.run.split.name,
             "part": "valid",
@@ -215,7 +224,7 @@ def _refuse_other_run(old: Run, new: Run) -> None:
         ("settings", old.config.model_dump(), new.config.model_dump()),
     ):
         if was != now:
-            differing = was if isinstance(was, str) else _difference(was, now)
+            differing = _difference(was, now) if isinstance(was, dict) and isinstance(now, dict) else was
             raise RunError(
                 f"run {old.folder} was started with other {name}",
                 got=str(differing),
@@ -242,8 +251,10 @@ def _introduce(
 ) -> None:
     names = class_names(request.task, request.bins)
     say(f"run        {folder}")
-    say(f"split      {request.split.folder} ({request.split.fingerprint[:12]}): "
-        + ", ".join(f"{part} {len(faces)}" for part, faces in data.faces.items()))
+    say(
+        f"split      {request.split.folder} ({request.split.fingerprint[:12]}): "
+        + ", ".join(f"{part} {len(faces)}" for part, faces in data.faces.items())
+    )
     say("train      " + ", ".join(f"{name}: {count}" for name, count in zip(names, counts, strict=True)))
     say(f"precision  {precision}")
     say(f"workers    {data.workers}")

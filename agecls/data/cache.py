@@ -186,7 +186,9 @@ def _make_folder(top: Path) -> None:
         top.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"the cache folder {top} cannot be made", got=error.strerror or "", remedy="name another one with AGECLS_CACHE"
+            f"the cache folder {top} cannot be made",
+            got=error.strerror or "",
+            remedy="name another one with AGECLS_CACHE",
         ) from None
 
 

@@ -36,7 +36,7 @@ def equal_links(kind: str, rows: npt.NDArray[np.int64], values: Sequence[str]) -
         rows: row numbers, shape (M,).
         values: one value for each, length M; equal values mean one group.
     """
-    codes, _ = pd.factorize(pd.Index(values, dtype=object))
+    codes, _ = pd.factorize(np.asarray(values, dtype=object))
     order = np.argsort(codes, kind="stable")
     same = codes[order][1:] == codes[order][:-1]
     return Links(kind, rows[order][:-1][same], rows[order][1:][same])
@@ -45,8 +45,8 @@ def equal_links(kind: str, rows: npt.NDArray[np.int64], values: Sequence[str]) -
 def find_links(table: pd.DataFrame) -> list[Links]:
     """All reasons for which rows of ``table`` (columns ``sha256``, ``keys``) belong together.
 
-    Byte-identical files are linked, and rows that share a key such as UTKFace's millisecond stamp: images with one stamp
-    are often crops of one photograph.
+    Byte-identical files are linked, and rows that share a key such as UTKFace's millisecond stamp: images with one
+    stamp are often crops of one photograph.
     """
     links = [equal_links("bytes", np.arange(len(table), dtype=np.int64), table["sha256"].tolist())]
     keys = [(row, key) for row, keys in enumerate(table["keys"]) for key in keys]

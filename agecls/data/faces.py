@@ -37,7 +37,9 @@ class Faces:
     def __post_init__(self) -> None:
         missing = sorted({"path", *RANGE_COLUMNS, *COLUMNS[2:]} - set(self.table.columns))
         if missing:
-            raise DataError(f"the faces table lacks the column {missing[0]}", got=", ".join(map(str, self.table.columns)))
+            raise DataError(
+                f"the faces table lacks the column {missing[0]}", got=", ".join(map(str, self.table.columns))
+            )
         low, high = self.table["age_low"], self.table["age_high"]
         wrong = (low < AGE_MIN) | (high > AGE_MAX) | (low > high)
         if wrong.any():
@@ -47,7 +49,9 @@ class Faces:
             unknown = ~self.table[column].isin([*allowed, UNKNOWN])
             if unknown.any():
                 row = self.table[unknown].iloc[0]
-                raise DataError(f"{row.path} has an unknown {column}", got=row[column], remedy=f"use {', '.join(allowed)}")
+                raise DataError(
+                    f"{row.path} has an unknown {column}", got=row[column], remedy=f"use {', '.join(allowed)}"
+                )
         twice = self.table.duplicated(["source", "path"])
         if twice.any():
             raise DataError("an image stands twice in the faces table", got=str(self.table[twice].iloc[0].path))
@@ -77,7 +81,7 @@ class Faces:
         return Faces(table.reset_index(drop=True))
 
     def to_csv(self, path: Path) -> None:
-        """Write the contract's columns, sorted by path: UTF-8, ``\\n`` line ends, the same bytes on every machine."""
+        r"""Write the contract's columns, sorted by path: UTF-8, ``\\n`` line ends, the same bytes on every machine."""
         table = self.table.sort_values(["path", "source"], kind="stable")
         exact = table["age_low"] == table["age_high"]
         written = table.assign(age=table["age_low"].where(exact, pd.NA).astype("Int64"))

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -66,7 +65,9 @@ def freeze_split(
     rejected = _gather_rejected(scanned)
     if len(table) < len(PARTS):
         reasons = "; ".join(sorted({each.reason for each in rejected})[:3]) or "none rejected either"
-        raise DataError(f"{len(table)} usable images are too few to split", got=reasons, remedy="check --source and --root")
+        raise DataError(
+            f"{len(table)} usable images are too few to split", got=reasons, remedy="check --source and --root"
+        )
     links = find_links(table)
     faces = Faces(table.drop(columns="keys").assign(group=group_names(table["sha256"].tolist(), links)))
     return _write(faces, names, links, rejected, out, fractions, seed, bins)
@@ -152,7 +153,7 @@ def _write(
 def _publish(work: Path, out: Path) -> None:
     """Give the finished folder its name; a second process that was faster wins."""
     try:
-        os.replace(work, out)
+        work.replace(out)
     except OSError:
         refuse_existing(out)
         raise
@@ -164,7 +165,12 @@ def _counts(parts: dict[Part, Faces], rejected: int) -> dict[str, int]:
 
 def _describe_groups(faces: Faces, linked: dict[str, int]) -> dict[str, Any]:
     sizes = faces.table["group"].value_counts()
-    return {"total": len(sizes), "of_several_images": int((sizes > 1).sum()), "largest": int(sizes.max()), "links": linked}
+    return {
+        "total": len(sizes),
+        "of_several_images": int((sizes > 1).sum()),
+        "largest": int(sizes.max()),
+        "links": linked,
+    }
 
 
 def _describe_labels(faces: Faces, bins: Bins) -> dict[str, Any]:

@@ -88,7 +88,9 @@ class Split:
             try:
                 content = path.read_bytes()
             except OSError as error:
-                raise SplitError(f"split {folder} lacks {part}.csv", got=error.strerror or "", remedy=_RESTORE) from None
+                raise SplitError(
+                    f"split {folder} lacks {part}.csv", got=error.strerror or "", remedy=_RESTORE
+                ) from None
             digest = hashlib.sha256(content).hexdigest()
             if digest != manifest["sha256"].get(f"{part}.csv"):
                 raise SplitError(

@@ -6,7 +6,7 @@ same table gives the same parts on any machine and with any version of the libra
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -20,34 +20,32 @@ ANY: Final = "*"
 """Stands in a stratum's name for a label over which small strata were merged."""
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 def name_strata(table: pd.DataFrame, bins: Bins, smallest_fraction: float) -> list[str]:
     """Name the stratum of each row: ``bin|gender|ethnicity``, small ones merged.
 
-    A stratum with fewer images than ``2 / smallest_fraction`` cannot be shared out. Such strata merge with the other small
-    ones of their bin and gender (``15-30|male|*``); what is still small merges over the genders of its bin (``15-30|*|*``),
-    and what is small even then over the bins (``*|*|*``).
+    A stratum with fewer images than ``2 / smallest_fraction`` cannot be shared out. Such strata merge with the other
+    small ones of their bin and gender (``15-30|male|*``); what is still small merges over the genders of its bin
+    (``15-30|*|*``), and what is small even then over the bins (``*|*|*``).
     """
     index = bins.index_of_range(table["age_low"], table["age_high"])
     names = [*bins.names, "unlabelled"]
     ages = pd.Series([names[i] if i != UNLABELLED else names[-1] for i in index], dtype=object)
-    columns = [ages, *(table[name].replace(UNKNOWN, "unknown").reset_index(drop=True) for name in ("gender", "ethnicity"))]
+    labels = [table[name].replace(UNKNOWN, "unknown").reset_index(drop=True) for name in ("gender", "ethnicity")]
+    columns = pd.concat([ages, *labels], axis=1, keys=["age", "gender", "ethnicity"]).astype(object)
     least = math.ceil(2 / smallest_fraction)
-    strata = columns[0].str.cat(columns[1:], sep="|")
-    for kept in (2, 1, 0):
+    strata = columns["age"] + "|" + columns["gender"] + "|" + columns["ethnicity"]
+    for merged in ("ethnicity", "gender", "age"):
         small = strata.map(strata.value_counts()) < least
-        if not small.any():
-            break
-        merged = pd.Series("|".join([ANY] * 3), index=strata.index)
-        if kept:
-            merged = columns[0].str.cat(columns[1:kept], sep="|") + f"|{ANY}" * (3 - kept)
-        strata = strata.where(~small, merged)
+        columns[merged] = ANY
+        strata = strata.where(~small, columns["age"] + "|" + columns["gender"] + "|" + columns["ethnicity"])
     return [str(stratum) for stratum in strata]
 
 
 def assign_parts(
-    groups: Sequence[str], strata: Sequence[str], ages: npt.NDArray[np.float64], fractions: Sequence[float], seed: int
+    groups: Sequence[str], strata: Sequence[str], ages: Floats, fractions: Sequence[float], seed: int
 ) -> Ints:
     """Assign each row to a part; rows of one group always to the same.
 
@@ -65,10 +63,10 @@ def assign_parts(
         Part number of each row, shape (N,). The size of each part is within the largest group's size of its share.
     """
     share = np.asarray(fractions, dtype=np.float64)
-    code, names = pd.factorize(pd.Index(groups, dtype=object), sort=True)
+    code, names = pd.factorize(np.asarray(groups, dtype=object), sort=True)
     sizes = np.bincount(code, minlength=len(names))
     chance = _chances(seed, names)
-    stratum, stratum_names = pd.factorize(pd.Index(strata, dtype=object), sort=True)
+    stratum, stratum_names = pd.factorize(np.asarray(strata, dtype=object), sort=True)
     parts = np.full(len(code), -1, dtype=np.int64)
 
     several = np.flatnonzero(sizes[code] > 1)
@@ -84,20 +82,21 @@ def assign_parts(
     return parts
 
 
-def _chances(seed: int, names: Sequence[str]) -> npt.NDArray[np.float64]:
+def _chances(seed: int, names: Iterable[str]) -> Floats:
     """A number in 0..1 for each name, from sha256: the same on every machine."""
     digests = b"".join(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8] for name in names)
     return np.frombuffer(digests, dtype=">u8").astype(np.float64) / 2.0**64
 
 
-def _cells(stratum: Ints, names: Sequence[str]) -> Ints:
-    """Number the cells in which a row is to be balanced: its stratum, each of its labels, and the whole; shape (N, 5)."""
-    labels = pd.DataFrame([[name, *(f"{level}:{piece}" for level, piece in enumerate(name.split("|"))), ""] for name in names])
-    flat, _ = pd.factorize(labels.fillna("").to_numpy().ravel())
-    return flat.reshape(len(names), -1)[stratum].astype(np.int64)
+def _cells(stratum: Ints, names: Iterable[str]) -> Ints:
+    """Number the cells in which a row is balanced: its stratum, each of its labels, and the whole; shape (N, 5)."""
+    pieces = [[name, *(f"{level}:{piece}" for level, piece in enumerate(name.split("|"))), ""] for name in names]
+    labels = pd.DataFrame(pieces).fillna("").to_numpy()
+    flat, _ = pd.factorize(labels.ravel())
+    return flat.reshape(labels.shape)[stratum].astype(np.int64)
 
 
-def _place_groups(code: Ints, sizes: Ints, chance: npt.NDArray[np.float64], cells: Ints, share: npt.NDArray[np.float64]) -> Ints:
+def _place_groups(code: Ints, sizes: Ints, chance: Floats, cells: Ints, share: Floats) -> Ints:
     """Place groups of several images, largest first, each in the part that lacks most of what it holds."""
     order = np.lexsort((code, chance[code], -sizes[code]))
     bounds = np.flatnonzero(np.diff(code[order], prepend=-1))
@@ -110,16 +109,16 @@ def _place_groups(code: Ints, sizes: Ints, chance: npt.NDArray[np.float64], cell
         rows = order[start:end]
         touched = cells[rows].ravel()
         need = (1 - have[touched] / want[touched]).sum(axis=0)
-        # Staying near the neediest part, and not above one group too many, keeps every part within `largest` of its share.
+        # Near the neediest part, and never one group too many: this keeps every part within `largest` of its share.
         near = (lacking >= lacking.max() - largest / 2) & (lacking >= len(rows) - largest)
         part = int(np.argmax(np.where(near, need, -np.inf)))
-        np.add.at(have, (touched, part), 1)
+        np.add.at(have[:, part], touched, 1)
         lacking[part] -= len(rows)
         parts[rows] = part
     return parts
 
 
-def _quotas(free: Ints, taken: Ints, share: npt.NDArray[np.float64]) -> Ints:
+def _quotas(free: Ints, taken: Ints, share: Floats) -> Ints:
     """How many single images of each stratum go to each part, shape (strata, parts); rows sum to ``free``.
 
     Args:
@@ -143,7 +142,7 @@ def _quotas(free: Ints, taken: Ints, share: npt.NDArray[np.float64]) -> Ints:
     return _level(quota, taken - want, lacking)
 
 
-def _level(quota: Ints, over: npt.NDArray[np.float64], lacking: npt.NDArray[np.float64]) -> Ints:
+def _level(quota: Ints, over: Floats, lacking: Floats) -> Ints:
     """Move single images from a part with too many to one with too few, where their strata suffer least."""
     while lacking.max() - lacking.min() > 1.5:
         full, empty = int(np.argmin(lacking)), int(np.argmax(lacking))
@@ -159,7 +158,7 @@ def _level(quota: Ints, over: npt.NDArray[np.float64], lacking: npt.NDArray[np.f
     return quota
 
 
-def _interleave(quota: Ints, chance: npt.NDArray[np.float64]) -> Ints:
+def _interleave(quota: Ints, chance: Floats) -> Ints:
     """Spread the parts evenly along each stratum's rows: systematic sampling with a random start for each part."""
     strata, parts = quota.shape
     stratum = np.repeat(np.repeat(np.arange(strata), parts), quota.ravel())

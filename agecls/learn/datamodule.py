@@ -142,7 +142,9 @@ class FaceData(pl.LightningDataModule):
             targets = faces.targets(task, bins)
             labelled = targets >= 0
             if not labelled.any():
-                raise DataError(f"no image of {part} has a label for {task}", remedy="choose other bins or another split")
+                raise DataError(
+                    f"no image of {part} has a label for {task}", remedy="choose other bins or another split"
+                )
             self.faces[part] = faces.select(labelled)
             self.unlabelled[part] = int((~labelled).sum())
             rows = decoded.rows(self.faces[part].table["sha256"].tolist())

@@ -1,7 +1,7 @@
 """Float32 or bfloat16: time both on this network and this machine, and take the faster one if it agrees.
 
-Bfloat16 is several times faster for plain convolutions on processors and GPUs that multiply it natively, and slower than
-float32 for depthwise ones on most processors, so no rule by name is right: it is measured once and remembered.
+Bfloat16 is several times faster for plain convolutions on processors and GPUs that multiply it natively, and slower
+than float32 for depthwise ones on most processors, so no rule by name is right: it is measured once and remembered.
 """
 
 import copy
@@ -52,7 +52,9 @@ class Choice(NamedTuple):
         if self.speedup != self.speedup:
             return f"{self.precision} (as set)"
         how = "measured earlier" if self.remembered else "measured now"
-        return f"{self.precision} (bf16 runs {self.speedup:.2f}x float32, logits differ by {self.difference:.1%}; {how})"
+        return (
+            f"{self.precision} (bf16 runs {self.speedup:.2f}x float32, logits differ by {self.difference:.1%}; {how})"
+        )
 
 
 def choose_precision(config: Config, classes: int, device: torch.device) -> Choice:
@@ -79,7 +81,9 @@ def measure(config: Config, classes: int, device: torch.device, seconds: float =
         Speed of bfloat16 over float32, and the largest difference of logits as a share of their spread.
     """
     net = config.network
-    batch = torch.randint(0, 256, (config.train.batch_size, net.channels, net.image_size, net.image_size), dtype=torch.uint8)
+    batch = torch.randint(
+        0, 256, (config.train.batch_size, net.channels, net.image_size, net.image_size), dtype=torch.uint8
+    )
     batch = batch.to(device)
     targets = torch.arange(len(batch), device=device) % classes
     network = build_network(net, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -110,7 +114,8 @@ def _rate(
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             logits = network(to_input(batch))
-        nn.functional.cross_entropy(logits.float(), targets).backward()
+        loss: Tensor = nn.functional.cross_entropy(logits.float(), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if batch.device.type == "cuda":
             torch.cuda.synchronize()

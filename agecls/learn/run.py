@@ -1,7 +1,6 @@
 """A run: a directory with weights, settings, lineage and metrics, from which predictions can be made."""
 
 import json
-import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -171,7 +170,9 @@ class Run:
         except (OSError, ValueError) as error:
             raise RunError(f"cannot read {folder / RECORD}", got=str(error).splitlines()[0], remedy=_DAMAGED) from None
         if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-            raise RunError(f"{folder / RECORD} is no record of schema {SCHEMA}", remedy="use the agecls that trained it")
+            raise RunError(
+                f"{folder / RECORD} is no record of schema {SCHEMA}", remedy="use the agecls that trained it"
+            )
         try:
             if record["task"] not in get_args(Task):
                 raise RunError(f"run {folder} has an unknown task", got=repr(record["task"]), remedy=_DAMAGED)
@@ -190,7 +191,9 @@ class Run:
                 parents=tuple(record["parents"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{folder / RECORD} is damaged", got=f"{type(error).__name__} {error}", remedy=_DAMAGED) from None
+            raise RunError(
+                f"{folder / RECORD} is damaged", got=f"{type(error).__name__} {error}", remedy=_DAMAGED
+            ) from None
         except AgeclsError as error:
             raise RunError(f"{folder / RECORD} is damaged", got=str(error), remedy=_DAMAGED) from None
 
@@ -217,7 +220,7 @@ class Run:
         except RuntimeError as error:
             first = str(error).splitlines()[-1].strip()
             raise RunError(f"{path} holds the weights of another network", got=first, remedy=_DAMAGED) from None
-        return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+        return network.to(memory_format=torch.channels_last).eval()
 
 
 @torch.inference_mode()
@@ -274,7 +277,7 @@ def free_run_folder(parent: Path, stem: str) -> Path:
     while True:
         folder = parent / f"{stem}-{number}"
         try:
-            os.mkdir(folder)
+            folder.mkdir()
         except FileExistsError:
             number += 1
         else:

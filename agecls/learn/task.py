@@ -25,11 +25,12 @@ class FaceTask(pl.LightningModule):
         super().__init__()
         self.config = config
         classes = len(class_counts)
-        self.network = build_network(config.network, classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = build_network(config.network, classes).to(memory_format=torch.channels_last)
         self.loss = nn.CrossEntropyLoss(
             weight=class_weights(class_counts, config.loss.class_weights), label_smoothing=config.loss.label_smoothing
         )
         self.confusion = MulticlassConfusionMatrix(classes)
+        self.last_confusion = torch.zeros(classes, classes, dtype=torch.long)
 
     def forward(self, batch: Tensor) -> Tensor:
         """Logits (B, K) float32 from a uint8 batch (B, C, S, S)."""

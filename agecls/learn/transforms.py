@@ -1,7 +1,7 @@
 """From uint8 pixels to network input: random changes for training (albumentations, here alone), none otherwise."""
 
 import os
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,11 @@ from agecls.config import AugmentConfig
 
 # Importing albumentations would ask the network for a newer version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations as A  # noqa: E402
-import cv2  # noqa: E402
+import albumentations as A  # noqa: N812 - as its documentation has it
+import cv2
 
 Images = npt.NDArray[np.uint8]
-Augmentation = A.Compose
+Augmentation: TypeAlias = A.Compose
 
 
 def build_augmentation(config: AugmentConfig, size: int) -> Augmentation | None:
@@ -50,9 +50,7 @@ def build_augmentation(config: AugmentConfig, size: int) -> Augmentation | None:
         changes.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, config.blur), p=chance))
     if config.brightness or config.contrast:
         changes.append(
-            A.RandomBrightnessContrast(
-                brightness_limit=config.brightness, contrast_limit=config.contrast, p=chance
-            )
+            A.RandomBrightnessContrast(brightness_limit=config.brightness, contrast_limit=config.contrast, p=chance)
         )
     return A.Compose(changes) if changes and chance else None
 

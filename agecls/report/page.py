@@ -11,8 +11,8 @@ from typing import Any
 import jinja2
 
 from agecls import __version__
-from agecls.report import pictures
 from agecls.files import write_whole
+from agecls.report import pictures
 from agecls.report.report import Report
 
 

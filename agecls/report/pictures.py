@@ -17,9 +17,9 @@ from matplotlib.ticker import PercentFormatter
 
 from agecls.bins import Bins
 from agecls.errors import UsageError
+from agecls.files import write_whole
 from agecls.labels import AGE_MAX
 from agecls.report.contact_sheet import contact_sheet
-from agecls.files import write_whole
 from agecls.report.report import Report
 
 __all__ = ["confusion_picture", "contact_sheet", "group_picture", "per_class_picture", "png", "save", "years_picture"]

@@ -1,5 +1,7 @@
-"""The study's greyscale CNN of 1 to 5 layers: (convolution 3x3 -> ReLU -> batch norm -> max pool) x layers, then a
-hidden layer and the output. Features double from layer to layer.
+"""The study's greyscale CNN of 1 to 5 layers.
+
+Each layer is convolution 3x3 -> ReLU -> batch norm -> max pool and doubles the features; a hidden layer and the output
+follow.
 """
 
 import torch
