@@ -130,7 +130,7 @@ class Bins:
             return cls.from_names(PRESETS[text].split(","), gaps=text in WITH_GAPS)
         if text.endswith(".json"):
             return cls._load(Path(text))
-        if re.fullmatch(r"\d+", text):
+        if re.fullmatch(r"[0-9]+", text):
             raise BinsError(f"there is no preset of {text} bins", got=text, remedy=_REMEDY)
         if not text:
             raise BinsError("no age bins were given", remedy=_REMEDY)
@@ -151,11 +151,19 @@ class Bins:
                 got=json.dumps(content)[:80],
                 remedy='write {"names": ["0-2", "3-116"]}',
             )
-        return cls.from_names(names, gaps=isinstance(content, dict) and content.get("gaps") is True)
+        bins = cls.from_names(names, gaps=isinstance(content, dict) and content.get("gaps") is True)
+        edges = content.get("edges") if isinstance(content, dict) else None
+        if edges not in (None, [low for low, _ in bins.ranges]):
+            raise BinsError(
+                f'in {path} "edges" and "names" are different bins',
+                got=f"{json.dumps(edges)[:80]} and {bins.text}",
+                remedy='correct one of them, or leave out "edges"',
+            )
+        return bins
 
 
 def _parse_range(piece: str, whole: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,3})\s*-\s*(\d{1,3})", piece.strip())
+    found = re.fullmatch(r"([0-9]{1,3})\s*-\s*([0-9]{1,3})", piece.strip())
     if not found:
         raise BinsError(
             f"{piece!r} is not a range of ages", got=whole, remedy="write each bin as LOW-HIGH, such as 15-30"

@@ -32,7 +32,7 @@ OPTIMIZER_SETTINGS: Final[dict[str, frozenset[str]]] = {
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class NetworkConfig(_Section):
@@ -158,7 +158,7 @@ class TrainConfig(_Section):
     """Stop after so many epochs without a better valid macro-F1; 0 never stops."""
     sampler: Literal["weighted", "uniform"] = "weighted"
     """weighted draws images by inverse class frequency, with replacement; uniform shuffles them."""
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto times both on this network and machine and takes the faster one if its results agree."""
     workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
     """Processes that prepare batches; auto takes none on two cores or fewer."""
@@ -188,13 +188,17 @@ def config_folder() -> Path:
 def find_config(name: str, beside: Path | None = None) -> Path:
     """Return the file of a configuration: a path, or the name of a shipped one.
 
+    Args:
+        name: the path or the name.
+        beside: folder of the file that names ``name`` as its base, so that a base does not depend on where a command is
+            run; None for the working folder.
+
     Raises:
         UsageError: there is no such file; the nearest shipped name is said.
     """
     shipped = config_folder()
     for candidate in (
-        Path(name),
-        *([beside / name, beside / f"{name}.yaml"] if beside else []),
+        *([beside / name, beside / f"{name}.yaml"] if beside else [Path(name)]),
         shipped / f"{name}.yaml",
     ):
         if candidate.is_file():
@@ -218,13 +222,13 @@ def load_config(name: str, task: Task, overrides: Sequence[str] = ()) -> Config:
         UsageError: no such file.
     """
     tree = _read_tree(find_config(name), ())
-    by_task = tree.pop("tasks", None) or {}
-    unknown = sorted(set(by_task) - set(get_args(Task))) if isinstance(by_task, dict) else ["tasks"]
+    by_task = _table(tree.pop("tasks", None), f"tasks in {name}")
+    unknown = sorted(map(str, set(by_task) - set(get_args(Task))))
     if unknown:
         raise ConfigError(
-            f"{name} gives values for an unknown task", got=str(unknown[0]), remedy=_near(unknown[0], get_args(Task))
+            f"{name} gives values for an unknown task", got=unknown[0], remedy=_near(unknown[0], get_args(Task))
         )
-    tree = _merge(tree, by_task.get(task) or {})
+    tree = _merge(tree, _table(by_task.get(task), f"tasks.{task} in {name}"))
     given: dict[str, Any] = {}
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -271,17 +275,21 @@ def _read_tree(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path} is its own base", got=" -> ".join(each.name for each in (*seen, path)))
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # an impossible date is a ValueError
         raise ConfigError(f"cannot read {path}", got=" ".join(str(error).split())) from None
-    tree = {} if tree is None else tree
-    if not isinstance(tree, dict):
-        raise ConfigError(
-            f"{path} is no table of settings", got=type(tree).__name__, remedy="write section: {key: value}"
-        )
+    tree = _table(tree, str(path))
     base = tree.pop("base", None)
     return (
         tree if base is None else _merge(_read_tree(find_config(str(base), path.parent), (*seen, path.resolve())), tree)
     )
+
+
+def _table(content: Any, where: str) -> dict[str, Any]:
+    if content is not None and not isinstance(content, dict):
+        raise ConfigError(
+            f"{where} is no table of settings", got=type(content).__name__, remedy="write section: {key: value}"
+        )
+    return content or {}
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -305,7 +313,7 @@ def _without_strangers(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[s
 def _parse_value(text: str, override: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (ValueError, RecursionError, yaml.YAMLError):
         raise ConfigError(
             "--set has a value that cannot be read", got=override, remedy="quote it as YAML does"
         ) from None
@@ -347,4 +355,5 @@ def _explain(error: ValidationError) -> ConfigError:
             return ConfigError(f"setting {name} cannot be used", got=str(first["ctx"]["error"]))
         case _:
             message = first["msg"].removeprefix("Input ")
-            return ConfigError(f"setting {name} has a wrong value", got=repr(first["input"]), remedy=f"it {message}")
+            problem = f"it {message}" if message.startswith("should") else message
+            return ConfigError(f"setting {name} has a wrong value", got=repr(first["input"]), remedy=problem)

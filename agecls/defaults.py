@@ -15,9 +15,9 @@ def default_roots(given: Sequence[Path], say: Say) -> list[Path]:
     """The image folders given; else those of ``AGECLS_ROOT`` (several joined as in ``PATH``); else ``data/``."""
     if given:
         return list(given)
-    named = os.environ.get(ROOT_VARIABLE)
-    if named:
-        roots = [Path(each) for each in named.split(os.pathsep) if each]
+    named = os.environ.get(ROOT_VARIABLE, "")
+    roots = [Path(each) for each in named.split(os.pathsep) if each]
+    if roots:
         say(f"--root not given: using {ROOT_VARIABLE}={named}")
         return roots
     say(f"--root not given and {ROOT_VARIABLE} not set: using data/")

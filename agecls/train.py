@@ -36,7 +36,7 @@ from agecls.learn.run import (
     free_run_folder,
 )
 from agecls.learn.task import FaceTask
-from agecls.learn.watch import KeepBest
+from agecls.learn.watch import KeepBest, read_epoch
 from agecls.report.pictures import confusion_picture
 
 
@@ -126,6 +126,8 @@ def _fit(
 ) -> Run:
     settings = run.config.train
     pl.seed_everything(settings.seed, verbose=False)
+    if checkpoint is not None:
+        data.first_epoch = read_epoch(checkpoint) + 1
     task = FaceTask(run.config, torch.from_numpy(counts))
     keep = KeepBest(run, say)
     callbacks: list[Callback] = [keep, ConfusionPictures(run, settings.picture_every)]
@@ -154,7 +156,7 @@ def _fit(
             enable_progress_bar=request.progress,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            log_every_n_steps=25,
+            log_every_n_steps=1,
         )
         try:
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)

@@ -6,6 +6,7 @@ image or another size is another entry. Entries appear under their name only whe
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -104,7 +105,7 @@ def decode_faces(faces: Faces, roots: Mapping[str, Path], size: int, channels: i
 def list_entries() -> list[Entry]:
     """Whole entries of the cache, most recently used first."""
     entries = []
-    for path in cache_folder().glob(f"*/{_META}"):
+    for path in cache_folder().glob(f"v[0-9]*-*/{_META}"):
         try:
             meta = json.loads(path.read_text(encoding="utf-8"))
             size = (path.parent / _IMAGES).stat().st_size
@@ -203,7 +204,7 @@ def cache_limit() -> int:
         limit = float(text)
     except ValueError:
         limit = -1.0
-    if not limit > 0:
+    if not 0 < limit < math.inf:
         raise UsageError("AGECLS_CACHE_GB must be a number of gigabytes above 0", got=text)
     return int(limit * 1e9)
 

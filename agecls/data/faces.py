@@ -41,7 +41,7 @@ class Faces:
                 f"the faces table lacks the column {missing[0]}", got=", ".join(map(str, self.table.columns))
             )
         low, high = self.table["age_low"], self.table["age_high"]
-        wrong = (low < AGE_MIN) | (high > AGE_MAX) | (low > high)
+        wrong = ~((low >= AGE_MIN) & (low <= high) & (high <= AGE_MAX))  # so that a missing age is wrong as well
         if wrong.any():
             row = self.table[wrong].iloc[0]
             raise DataError(f"{row.path} has an age outside {AGE_MIN}..{AGE_MAX}", got=f"{row.age_low}-{row.age_high}")
@@ -102,11 +102,10 @@ class Faces:
         missing = [column for column in COLUMNS if column not in table.columns]
         if missing:
             raise DataError(f"{path} lacks the column {missing[0]}", got=", ".join(table.columns) or "no columns")
-        if "age_low" not in table.columns:
-            table = table.assign(age_low="", age_high="")
+        table = table.assign(**{column: "" for column in RANGE_COLUMNS if column not in table.columns})
         for column in RANGE_COLUMNS:
             text = table[column].where(table["age"] == "", table["age"])
-            whole = text.str.fullmatch(r"\d{1,3}")
+            whole = text.str.fullmatch(r"[0-9]{1,3}")
             if not whole.all():
                 row = table[~whole].iloc[0]
                 raise DataError(f"{path}: {row.path} has no whole age in years", got=repr(text[~whole].iloc[0]))

@@ -116,6 +116,13 @@ def _write(
     bins: Bins,
 ) -> Frozen:
     parts, strata = divide(faces, bins, fractions, seed)
+    for part, chosen in parts.items():
+        if not len(chosen):
+            raise DataError(
+                f"no image falls to {part}",
+                got=f"{len(faces)} images in {faces.table['group'].nunique()} groups",
+                remedy="give more images, or larger shares with --fractions",
+            )
     linked = {link.kind: len(link) for link in links}
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))

@@ -82,24 +82,23 @@ class Split:
             LeakageError: a group stands in two parts.
         """
         manifest = _read_manifest(folder)
-        parts: dict[Part, Faces] = {}
-        for part in PARTS:
-            path = folder / f"{part}.csv"
+        for name in (*(f"{part}.csv" for part in PARTS), "quarantine.csv"):
+            path = folder / name
             try:
                 content = path.read_bytes()
             except OSError as error:
-                raise SplitError(
-                    f"split {folder} lacks {part}.csv", got=error.strerror or "", remedy=_RESTORE
-                ) from None
+                raise SplitError(f"split {folder} lacks {name}", got=error.strerror or "", remedy=_RESTORE) from None
             digest = hashlib.sha256(content).hexdigest()
-            if digest != manifest["sha256"].get(f"{part}.csv"):
+            if digest != manifest["sha256"].get(name):
                 raise SplitError(
                     f"{path} is not the file that was frozen", got=f"sha256 {digest[:16]}...", remedy=_RESTORE
                 )
-            parts[part] = Faces.from_csv(path)
         if fingerprint(manifest["sha256"]) != manifest["fingerprint"]:
             raise SplitError(f"the manifest of {folder} was edited", got="another fingerprint", remedy=_RESTORE)
-        return cls(folder, parts, manifest)
+        split = cls(folder, {part: Faces.from_csv(folder / f"{part}.csv") for part in PARTS}, manifest)
+        if _images_by_source(split.parts) != _told_by_source(manifest):
+            raise SplitError(f"the manifest of {folder} was edited", got="other sources", remedy=_RESTORE)
+        return split
 
 
 _RESTORE: Final = "restore the folder from version control or its backup; a frozen split is never edited"
@@ -119,6 +118,19 @@ def refuse_shared_groups(parts: Mapping[Part, Faces]) -> None:
             got=", ".join(f"{path} in {part}" for path, part in zip(first["path"], first["part"], strict=True)),
             remedy="freeze the split anew with `agecls split`: it keeps the images of one group together",
         )
+
+
+def _images_by_source(parts: Mapping[Part, Faces]) -> dict[str, int]:
+    sources = pd.concat([faces.table["source"] for faces in parts.values()])
+    return {str(name): int(count) for name, count in sources.value_counts().items()}
+
+
+def _told_by_source(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Images of each source that has any, as the manifest tells; nothing where it does not tell properly."""
+    try:
+        return {source["name"]: source["images"] for source in manifest["sources"] if source["images"]}
+    except (KeyError, TypeError):
+        return {}
 
 
 def fingerprint(digests: Mapping[str, str]) -> str:
@@ -144,6 +156,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     lacking = {"sha256", "fingerprint", "sources", "bins"} - set(manifest)
     if lacking:
         raise SplitError(f"{path} lacks {min(lacking)!r}", remedy=_RESTORE)
+    if not isinstance(manifest["sha256"], dict):
+        raise SplitError(f"the manifest of {folder} was edited", got="no table of sha256", remedy=_RESTORE)
     return manifest
 
 

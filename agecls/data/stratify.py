@@ -98,7 +98,7 @@ def _cells(stratum: Ints, names: Iterable[str]) -> Ints:
 
 def _place_groups(code: Ints, sizes: Ints, chance: Floats, cells: Ints, share: Floats) -> Ints:
     """Place groups of several images, largest first, each in the part that lacks most of what it holds."""
-    order = np.lexsort((code, chance[code], -sizes[code]))
+    order = np.lexsort((cells[:, 0], code, chance[code], -sizes[code]))
     bounds = np.flatnonzero(np.diff(code[order], prepend=-1))
     want = np.bincount(cells.ravel())[:, None] * share
     have = np.zeros_like(want)
@@ -144,13 +144,15 @@ def _quotas(free: Ints, taken: Ints, share: Floats) -> Ints:
 
 def _level(quota: Ints, over: Floats, lacking: Floats) -> Ints:
     """Move single images from a part with too many to one with too few, where their strata suffer least."""
-    while lacking.max() - lacking.min() > 1.5:
-        full, empty = int(np.argmin(lacking)), int(np.argmax(lacking))
+    while quota.any():
+        # A part made of groups alone has nothing to give, however full it is.
+        giving = np.where(quota.any(axis=0), lacking, np.inf)
+        full, empty = int(np.argmin(giving)), int(np.argmax(lacking))
+        if lacking[empty] - lacking[full] <= 1.5:
+            break
         surplus = (quota + over)[:, full] - (quota + over)[:, empty]
         surplus[quota[:, full] == 0] = -np.inf
         stratum = int(np.argmax(surplus))
-        if not np.isfinite(surplus[stratum]):
-            break
         quota[stratum, full] -= 1
         quota[stratum, empty] += 1
         lacking[full] += 1

@@ -40,6 +40,8 @@ class EpochBatches(Sampler[Draw]):
         count: number of samples N.
         batch_size: samples a batch.
         seed: with the epoch, decides everything.
+        epoch: number of the first epoch; each iteration draws the next one. Lightning's own ``set_epoch`` comes too late
+            for the first epoch of a resumed training, whose iterator is made before.
         rank: which of ``world`` processes this is; each takes every ``world``-th batch of the same epoch.
         world: number of processes.
     """
@@ -50,17 +52,13 @@ class EpochBatches(Sampler[Draw]):
         count: int,
         batch_size: int,
         seed: int,
+        epoch: int = 0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.weights = None if weights is None else weights / weights.sum()
         self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.rank, self.world = rank, world
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration draws; Lightning calls this."""
-        self.epoch = epoch
+        self.epoch, self.rank, self.world = epoch, rank, world
 
     def __len__(self) -> int:
         # The last, smaller batch is left out: a batch norm on one or two images would be noise.
@@ -68,6 +66,7 @@ class EpochBatches(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         chance = np.random.default_rng([self.seed, self.epoch])
+        self.epoch += 1
         if self.weights is None:
             samples = chance.permutation(self.count)
         else:
@@ -126,6 +125,9 @@ class FaceData(pl.LightningDataModule):
         bins: age bins.
         config: settings.
 
+    Attributes:
+        first_epoch: where training begins; above 0 when it is resumed.
+
     Raises:
         DataError: a class has no training image, or a part has no labelled image.
     """
@@ -150,6 +152,7 @@ class FaceData(pl.LightningDataModule):
             rows = decoded.rows(self.faces[part].table["sha256"].tolist())
             self.data[part] = PartData(decoded, rows, targets[labelled])
         self.workers = choose_workers(config.train.workers)
+        self.first_epoch = 0
 
     def hashes(self, part: Part) -> list[str]:
         """Content hash of each labelled image of a part."""
@@ -165,10 +168,9 @@ class FaceData(pl.LightningDataModule):
         weights = None
         if self.config.train.sampler == "weighted":
             weights = 1.0 / np.bincount(targets)[targets]
-        trainer = self.trainer
+        settings, trainer = self.config.train, self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        settings = self.config.train
-        return EpochBatches(weights, len(targets), settings.batch_size, settings.seed, rank, world)
+        return EpochBatches(weights, len(targets), settings.batch_size, settings.seed, self.first_epoch, rank, world)
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Weighted or shuffled training batches."""

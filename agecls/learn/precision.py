@@ -22,7 +22,7 @@ from agecls.learn.networks import build_network
 from agecls.learn.optimizers import build_optimizer
 from agecls.learn.transforms import to_input
 
-Precision = Literal["32", "bf16"]
+Precision = Literal["fp32", "bf16"]
 
 AGREEMENT: Final = 0.05
 """Largest accepted difference of the logits in bfloat16, as a share of their spread in float32.
@@ -88,7 +88,9 @@ def measure(config: Config, classes: int, device: torch.device, seconds: float =
     targets = torch.arange(len(batch), device=device) % classes
     network = build_network(net, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     difference = disagreement(network, batch)
-    rates = [_rate(copy.deepcopy(network), config, batch, targets, precision, seconds) for precision in ("32", "bf16")]
+    rates = [
+        _rate(copy.deepcopy(network), config, batch, targets, precision, seconds) for precision in ("fp32", "bf16")
+    ]
     return round(rates[1] / rates[0], 3), round(difference, 5)
 
 
@@ -131,7 +133,7 @@ def _rate(
 
 def _decide(speedup: float, difference: float, *, remembered: bool) -> Choice:
     faster = speedup > 1.05 and difference <= AGREEMENT
-    return Choice("bf16" if faster else "32", speedup, difference, remembered)
+    return Choice("bf16" if faster else "fp32", speedup, difference, remembered)
 
 
 def _key(config: Config, classes: int, device: torch.device) -> str:

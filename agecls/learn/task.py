@@ -36,9 +36,9 @@ class FaceTask(pl.LightningModule):
         """Logits (B, K) float32 from a uint8 batch (B, C, S, S)."""
         return self.network(to_input(batch)).float()  # type: ignore[no-any-return]
 
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout from (seed, epoch), so that a run resumed at an epoch goes on as if it had never stopped."""
-        torch.manual_seed(self.config.train.seed * 1_000_003 + self.current_epoch + 1)
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed dropout from (seed, step), so that a resumed run goes on as if it had never stopped."""
+        torch.manual_seed(self.config.train.seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy of one batch."""

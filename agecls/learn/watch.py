@@ -2,17 +2,34 @@
 
 import dataclasses
 import io
+import pickle
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from agecls.errors import RunError
 from agecls.files import write_whole
 from agecls.learn.run import CHECKPOINT, WEIGHTS, Run
 from agecls.learn.task import FaceTask
+
+
+def read_epoch(checkpoint: Path) -> int:
+    """Number of the epoch after which a checkpoint was written, counted from 0.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"])
+    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        got = str(error).splitlines()[0]
+        remedy = "start another run with --out; the best epoch so far can still be used"
+        raise RunError(f"cannot resume from {checkpoint}", got=got, remedy=remedy) from None
 
 
 class KeepBest(Callback):
