@@ -71,9 +71,9 @@ class Bins:
             self._refuse_gap(self.ranges[-1][1] + 1, AGE_MAX, f"after the last bin {self.names[-1]}")
 
     def _refuse_gap(self, low: int, high: int, where: str) -> None:
-        ages = f"age {low}" if low == high else f"ages {low}-{high}"
+        ages, are = (f"age {low}", "is") if low == high else (f"ages {low}-{high}", "are")
         raise BinsError(
-            f"{ages} {where} in no bin" if low == high else f"{ages} {where} are in no bin",
+            f"{ages} {where} {are} in no bin",
             got=self.text,
             remedy='cover 0..116; only a bins.json with "gaps": true may leave ages unlabelled, as preset adience does',
         )

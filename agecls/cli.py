@@ -49,14 +49,20 @@ Json = Annotated[Path | None, typer.Option("--json", help="Write the result to t
 SplitFolder = Annotated[Path | None, typer.Option("--split", help="Frozen split. Default: splits/utkface.")]
 
 
-@app.callback()
-def _top(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,
-) -> None:
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         results().print(f"agecls {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,
+) -> None:
+    """Hierarchical age-bin classification of faces with leakage-safe splits."""
 
 
 @app.command(epilog="Example: agecls split --source utkface --root faces/UTKFace --out splits/utkface")
@@ -256,6 +262,7 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Delete every entry.")] = False,
     json: Json = None,
 ) -> None:
+    """List the decoded images kept on this machine (AGECLS_CACHE, at most AGECLS_CACHE_GB), or delete them."""
     """List the decoded images kept on this machine (AGECLS_CACHE, at most AGECLS_CACHE_GB), or delete them."""
     from agecls.data.cache import cache_folder, cache_limit, clear_cache, describe_entries
 

@@ -40,8 +40,8 @@ class EpochBatches(Sampler[Draw]):
         count: number of samples N.
         batch_size: samples a batch.
         seed: with the epoch, decides everything.
-        epoch: number of the first epoch; each iteration draws the next one. Lightning's own ``set_epoch`` comes too late
-            for the first epoch of a resumed training, whose iterator is made before.
+        epoch: number of the first epoch; each iteration draws the next one. Lightning's own ``set_epoch`` comes too
+            late for the first epoch of a resumed training, whose iterator is made before.
         rank: which of ``world`` processes this is; each takes every ``world``-th batch of the same epoch.
         world: number of processes.
     """

@@ -1,6 +1,7 @@
 """Which images a run has seen, by content: those it was fitted on and those it was selected on."""
 
 import io
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Lineage:
         try:
             with np.load(folder / FILE, allow_pickle=False) as content:
                 return cls(_unpack(content["fitted"]), _unpack(content["selected"]))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(
                 f"run {folder} has no readable {FILE}",
                 got=type(error).__name__,
