@@ -2,13 +2,17 @@
 
 import os
 import shutil
+import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from drawn import draw_utkface
 
 from agecls.bins import Bins
+from agecls.cli import main
 from agecls.config import load_config
 from agecls.data.freeze import freeze_split
 from agecls.data.sources import SourceName
@@ -104,3 +108,32 @@ def drawn_run(drawn_split: Split, drawn_faces: Path, tmp_path_factory: pytest.Te
             out=tmp_path_factory.mktemp("runs") / "gender",
         )
         return train(request, lambda line: None)
+
+
+class Outcome(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def agecls(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run a command in this process: ``agecls("split", "--root", folder)``."""
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["agecls", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        code = stop.value.code
+        return Outcome(code if isinstance(code, int) else 0, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, and the present one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -87,8 +87,13 @@ def test_arguments_are_sorted_into_runs_and_images(drawn_run: Run, drawn_faces: 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["{run}"], "no image"), (["{image}"], "no run"), (["{run}", "runs/typo"], "neither"), (["{run}", "{empty}"], "no image")],
-)  # fmt: skip
+    [
+        (["{run}"], "no image"),
+        (["{image}"], "no run"),
+        (["{run}", "runs/typo"], "neither a run nor an image"),
+        (["{run}", "{empty}"], "no image"),
+    ],
+)
 def test_what_cannot_be_meant_is_refused(
     arguments: list[str], message: str, drawn_run: Run, drawn_faces: Path, tmp_path: Path
 ) -> None:

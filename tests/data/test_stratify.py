@@ -114,6 +114,7 @@ def test_assignment_follows_the_group_and_not_its_place(
     assert again.tolist() == parts[order].tolist()
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.integers(1001, 2000))
 def test_another_seed_gives_another_split_of_the_same_sizes(one: int, two: int) -> None:
     faces = make_faces([1] * 150 + [2] * 20, 0)
@@ -204,7 +205,7 @@ from agecls.labels import ETHNICITIES, GENDERS
 
 count, rng = 1_000_000, np.random.default_rng(0)
 age = rng.integers(0, 117, count)
-group = np.minimum(rng.integers(0, 1_500_000, count), rng.integers(0, 1_500_000, count))
+group = np.where(rng.random(count) < 0.2, rng.integers(0, 80_000, count), 100_000 + np.arange(count))
 faces = Faces(pd.DataFrame({
     "path": [f"{number % 997}/{number}.jpg" for number in range(count)], "age_low": age, "age_high": age,
     "gender": rng.choice(GENDERS, count), "ethnicity": rng.choice(ETHNICITIES, count), "source": "csv",

@@ -1,0 +1,132 @@
+"""The house scripts: they parse, refuse what they cannot use, and name no place of the machine they were written on."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+SHELL_SCRIPTS = ("scripts/setup", "scripts/check", "scripts/test", "scripts/quickstart", ".ci/run")
+
+
+def run(*command: str, cwd: Path = TOP, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **variables}, timeout=120, check=False
+    )
+
+
+def copy_of_scripts(to: Path) -> Path:
+    """A checkout with nothing in it but what setup and check read."""
+    shutil.copytree(TOP / "scripts", to / "scripts")
+    for name in ("pyproject.toml", "constraints.txt"):
+        shutil.copy(TOP / name, to)
+    return to
+
+
+@pytest.mark.parametrize("script", SHELL_SCRIPTS)
+def test_shell_scripts_parse_and_stop_at_the_first_fault(script: str) -> None:
+    assert os.access(TOP / script, os.X_OK)
+    assert run("bash", "-n", script).returncode == 0
+    assert "set -euo pipefail" in (TOP / script).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("script", [*SHELL_SCRIPTS, "scripts/bench"])
+def test_scripts_name_no_place_of_one_machine(script: str) -> None:
+    text = (TOP / script).read_text(encoding="utf-8")
+    places = re.findall(r"(?<![\w./$}])/(?:home|root|tmp|opt|work|mnt|Users|srv)\b[^\s\"']*", text)
+    assert not places
+
+
+def test_quickstart_helps() -> None:
+    done = run("scripts/quickstart", "--help")
+    assert done.returncode == 0
+    assert not done.stderr
+    for flag in ("--source", "--root", "--out", "--count", "--epochs"):
+        assert flag in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--sauce", "utkface"], "--sauce"),
+        (["faces"], "faces"),
+        (["--source"], "--source needs a value"),
+        (["--source", "utkface"], "needs --root DIR"),
+        (["--root", "."], "needs --source NAME"),
+        (["--source=utkface", "--root=no/such/folder"], "no/such/folder"),
+        (["--count", "0"], "--count"),
+        (["--epochs", "many"], "'many'"),
+    ],
+)
+def test_quickstart_refuses_what_it_cannot_use(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = run(str(copy_of_scripts(tmp_path) / "scripts" / "quickstart"), *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not done.stdout
+    assert not (tmp_path / "quickstart").exists()
+
+
+def test_setup_says_which_interpreter_is_missing(tmp_path: Path) -> None:
+    done = run(str(copy_of_scripts(tmp_path) / "scripts" / "setup"), PYTHON="python-that-is-not-there", AGECLS_VENV="e")
+    assert done.returncode == 2
+    assert "python-that-is-not-there" in done.stderr
+    assert "3.11" in done.stderr
+
+
+def test_setup_refuses_an_old_interpreter(tmp_path: Path) -> None:
+    old = tmp_path / "oldpython"
+    old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.9.1"\nexit 1\n', encoding="utf-8")
+    old.chmod(0o755)
+    done = run(str(copy_of_scripts(tmp_path / "checkout") / "scripts" / "setup"), PYTHON=str(old), AGECLS_VENV="e")
+    assert done.returncode == 2
+    assert "no Python of 3.11 or newer (Python 3.9.1)" in done.stderr
+
+
+def test_setup_leaves_a_folder_of_other_things_alone(tmp_path: Path) -> None:
+    top = copy_of_scripts(tmp_path)
+    (top / "mine").mkdir()
+    (top / "mine" / "thesis.txt").write_text("years of work", encoding="utf-8")
+    done = run(str(top / "scripts" / "setup"), PYTHON=sys.executable, AGECLS_VENV="mine")
+    assert done.returncode == 2
+    assert "mine" in done.stderr
+    assert (top / "mine" / "thesis.txt").read_text(encoding="utf-8") == "years of work"
+
+
+def test_check_runs_every_tool_and_names_those_that_fail(tmp_path: Path) -> None:
+    top = copy_of_scripts(tmp_path)
+    tools = top / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    for name, code in (("ruff", 0), ("mypy", 1), ("lint-imports", 1)):
+        (tools / name).write_text(f"#!/bin/sh\necho words of {name}\nexit {code}\n", encoding="utf-8")
+        (tools / name).chmod(0o755)
+    done = run(str(top / "scripts" / "check"), AGECLS_VENV=".venv")
+    assert done.returncode == 1
+    assert done.stderr == "check: failed: mypy; lint-imports\n"
+    assert "words of mypy" in done.stdout
+    assert "words of ruff" not in done.stdout
+
+
+def test_bench_helps() -> None:
+    done = run(sys.executable, "scripts/bench", "--help")
+    assert done.returncode == 0
+    for word in ("step", "loop", "pipeline", "split", "memory", "--root", "--json"):
+        assert word in done.stdout
+
+
+def test_bench_compares_the_pipelines(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    command = ("scripts/bench", "pipeline", "--rounds", "1", "--images", "32", "--json", str(file))
+    done = run(sys.executable, *command, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(file.read_text(encoding="utf-8"))
+    assert measured["machine"]["cores"] >= 1
+    for name in ("pipeline 64", "pipeline 224"):
+        result = measured["results"][name]
+        assert result["ratio"]["median"] == pytest.approx(result["ours"] / result["theirs"], rel=0.05)
+        assert result["reached"] == (result["ratio"]["median"] >= result["target"])
+        assert name in done.stdout
