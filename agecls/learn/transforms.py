@@ -22,8 +22,8 @@ Augmentation: TypeAlias = A.Compose
 class ShiftScaleRotate(A.ImageOnlyTransform):  # type: ignore[misc]
     """Shift, scale and turn about the centre in one interpolation, mirroring what comes in at the edges.
 
-    albumentations' own ``Affine`` (2.0.8) draws the same map, and spends about ten times as long around it on an image
-    of 64 pixels; ``scripts/bench pipeline`` measures both.
+    albumentations' own ``Affine`` (2.0.8) spends most of its time around the map rather than on it, and with it most of
+    the augmentation's time on small images; ``scripts/bench pipeline`` measures both.
 
     Args:
         shift: largest shift as a fraction of the side.
