@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
+from filelock import FileLock, Timeout
 from pytorch_lightning.callbacks import Callback, EarlyStopping, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -108,12 +109,18 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
             tuple(str(request.roots[source].absolute()) for source in request.split.sources),
         ),
     )
-    if checkpoint is not None:
-        _refuse_other_run(Run.load(folder), run)
-    _introduce(request, data, folder, precision, counts, say)
-    run.save()
-    Lineage.of(data.hashes("train"), data.hashes("valid")).save(folder)
-    return _fit(request, run, data, counts, checkpoint, say)
+    with _alone_in(folder):
+        if request.resume:
+            old = Run.load(folder)
+            _refuse_other_run(old, run)
+            if old.status == "finished":
+                say(f"{folder} is finished; there is nothing to resume")
+                return old
+            run = dataclasses.replace(run, metrics=old.metrics)
+        _introduce(request, data, folder, precision, counts, say)
+        run.save()
+        Lineage.of(data.hashes("train"), data.hashes("valid")).save(folder)
+        return _fit(request, run, data, counts, checkpoint, say)
 
 
 def _fit(
@@ -136,7 +143,7 @@ def _fit(
             EarlyStopping("valid_macro_f1", mode="max", patience=settings.patience, check_on_train_epoch_end=True)
         )
     if request.progress:
-        callbacks.append(RichProgressBar(leave=False))
+        callbacks.append(RichProgressBar(leave=False, console_kwargs={"stderr": True}))
     logger = TensorBoardLogger(run.folder, name="", version="tensorboard", default_hp_metric=False)
     logger.log_hyperparams(_flat(run.config.model_dump(mode="json")))
     with warnings.catch_warnings(), _quiet_lightning():
@@ -215,6 +222,21 @@ def _prepare_folder(request: TrainRequest) -> tuple[Path, Path | None]:
         raise RunError(f"{out} exists already", remedy="go on with it by --resume, or name another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     return out, None
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a run's folder for the whole training, so that no second process writes into it."""
+    lock = FileLock(folder / ".training.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"another process is training {folder}", remedy="wait for it, or name another --out") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _refuse_other_run(old: Run, new: Run) -> None:

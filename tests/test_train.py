@@ -239,3 +239,39 @@ def test_killed_run_still_evaluates(
     process.wait(60)
     process.stderr.close()
     evaluate_part(Run.load(tmp_path / "run"), "valid", drawn_split, drawn_split.roots([drawn_faces]))
+
+
+def test_diverging_training_stops_and_says_what_to_lower(
+    drawn_split: Split, drawn_faces: Path, tmp_path: Path, tiny: tuple[str, ...]
+) -> None:
+    settings = (*tiny, "optimizer.name=sgd", "optimizer.lr=1e30")
+    with pytest.raises(RunError, match="no number") as refusal:
+        train(ask(drawn_split, drawn_faces, tmp_path / "run", settings), quiet)
+    assert "optimizer.lr" in refusal.value.remedy
+    assert Run.load(tmp_path / "run").status == "interrupted"
+
+
+def test_finished_run_is_not_trained_further(
+    drawn_split: Split, drawn_faces: Path, tmp_path: Path, tiny: tuple[str, ...]
+) -> None:
+    request = ask(drawn_split, drawn_faces, tmp_path / "run", tiny)
+    train(request, quiet)
+    before = (tmp_path / "run" / "last.ckpt").read_bytes()
+    lines: list[str] = []
+    assert train(dataclasses.replace(request, resume=True), lines.append).status == "finished"
+    assert any("nothing to resume" in line for line in lines)
+    assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
+
+
+def test_second_process_does_not_train_into_the_same_run(
+    drawn_split: Split, drawn_faces: Path, tmp_path: Path, tiny: tuple[str, ...]
+) -> None:
+    request = ask(drawn_split, drawn_faces, tmp_path / "run", tiny)
+
+    def meanwhile(line: str) -> None:
+        if line.startswith("epoch 1/"):
+            with pytest.raises(RunError, match="another process"):
+                train(dataclasses.replace(request, resume=True), quiet)
+
+    assert train(request, meanwhile).status == "finished"
+    assert not (tmp_path / "run" / ".training.lock").exists()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import pickle
 import time
 from collections.abc import Callable
@@ -67,6 +68,12 @@ class KeepBest(Callback):
         seconds = time.perf_counter() - self._start
         self.seconds += seconds
         score = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if not math.isfinite(score["train_loss"]):
+            raise RunError(
+                f"the loss of epoch {trainer.current_epoch + 1} is no number",
+                got=f"train loss {score['train_loss']}",
+                remedy="lower optimizer.lr, or set train.precision=fp32",
+            )
         better = score["valid_macro_f1"] > self.best
         metrics = {**self.run.metrics, "epochs": trainer.current_epoch + 1, "seconds": round(self.seconds, 1)}
         if better:
