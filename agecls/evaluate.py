@@ -14,9 +14,10 @@ from agecls.data.scan import scan
 from agecls.data.sources import SourceName, TableOptions, read_source
 from agecls.data.split import Part, Split
 from agecls.errors import AgeclsError, DataError, RunError, SplitError
+from agecls.learn.inference import best_device, image_batches, predict_probabilities
 from agecls.learn.ledger import note_opening
 from agecls.learn.lineage import Lineage
-from agecls.learn.run import Run, best_device, image_batches, predict_probabilities
+from agecls.learn.run import Run
 from agecls.progress import progress
 from agecls.report.metrics import measure
 from agecls.report.report import Origin, Report

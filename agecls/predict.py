@@ -16,7 +16,8 @@ from agecls.data.scan import read_whole
 from agecls.data.sources.walk import IMAGE_SUFFIXES, walk_images
 from agecls.errors import DataError, UsageError
 from agecls.files import write_whole
-from agecls.learn.run import RECORD, Preprocessing, Run, best_device, image_batches, predict_probabilities
+from agecls.learn.inference import best_device, image_batches, predict_probabilities
+from agecls.learn.run import RECORD, Preprocessing, Run
 from agecls.progress import progress
 from agecls.report.contact_sheet import CAPTION, contact_sheet
 

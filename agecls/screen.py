@@ -110,3 +110,16 @@ def show_predictions(predictions: Sequence["Prediction"], *, leaked: bool) -> No
     console.print(table)
     if len(predictions) > ROWS:
         console.print(f"and {len(predictions) - ROWS:,} more; --csv FILE or --json FILE holds them all")
+
+
+def show_settings(name: str, values: dict[str, dict[str, object]]) -> None:
+    """Print every setting of a configuration with its value and meaning."""
+    from agecls.config import describe_settings
+
+    table = Table(title=f"settings of {name}", title_justify="left")
+    for heading in ("setting", "value", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for key, _, meaning in describe_settings():
+        section, _, leaf = key.partition(".")
+        table.add_row(key, str(values[section][leaf]), escape(meaning))
+    results().print(table)

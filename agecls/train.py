@@ -8,34 +8,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
-from filelock import FileLock, Timeout
 from pytorch_lightning.callbacks import Callback, EarlyStopping, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from agecls.bins import Bins
 from agecls.config import Config
 from agecls.data.split import Split
-from agecls.errors import DataError, RunError, UsageError
+from agecls.errors import DataError
 from agecls.labels import Task
 from agecls.learn.datamodule import FaceData
+from agecls.learn.inference import best_device
 from agecls.learn.lineage import Lineage
 from agecls.learn.precision import Choice, choose_precision
-from agecls.learn.run import (
-    CHECKPOINT,
-    RECORD,
-    Preprocessing,
-    Run,
-    TrainedOn,
-    best_device,
-    class_names,
-    free_run_folder,
-)
+from agecls.learn.run import Preprocessing, Run, TrainedOn, class_names
+from agecls.learn.run_folder import alone_in, flatten, prepare_folder, refuse_other_run
 from agecls.learn.task import FaceTask
 from agecls.learn.watch import KeepBest, read_epoch
 from agecls.report.pictures import confusion_picture
@@ -91,7 +82,7 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
     for part, missing in data.unlabelled.items():
         if missing:
             say(f"{missing} images of {part} have no label for these classes and are left out")
-    folder, checkpoint = _prepare_folder(request)
+    folder, checkpoint = prepare_folder(request.out, f"{request.task}-{request.bins_name}", resume=request.resume)
     device = best_device()
     precision = choose_precision(config, len(classes), device)
     run = Run(
@@ -109,10 +100,10 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
             tuple(str(request.roots[source].absolute()) for source in request.split.sources),
         ),
     )
-    with _alone_in(folder):
+    with alone_in(folder):
         if request.resume:
             old = Run.load(folder)
-            _refuse_other_run(old, run)
+            refuse_other_run(old, run)
             if old.status == "finished":
                 say(f"{folder} is finished; there is nothing to resume")
                 return old
@@ -145,7 +136,7 @@ def _fit(
     if request.progress:
         callbacks.append(RichProgressBar(leave=False, console_kwargs={"stderr": True}))
     logger = TensorBoardLogger(run.folder, name="", version="tensorboard", default_hp_metric=False)
-    logger.log_hyperparams(_flat(run.config.model_dump(mode="json")))
+    logger.log_hyperparams(flatten(run.config.model_dump(mode="json")))
     with warnings.catch_warnings(), _quiet_lightning():
         # Both speak of choices made here on purpose: no loader processes on two cores, and no epoch-end scheduler.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -205,64 +196,6 @@ class ConfusionPictures(Callback):
             "leaked": self.run.leaked,
         }
         trainer.logger.experiment.add_figure("valid_confusion", confusion_picture(shown), epoch)  # type: ignore[union-attr]
-
-
-def _prepare_folder(request: TrainRequest) -> tuple[Path, Path | None]:
-    """Make the run's folder; with ``resume`` return its checkpoint as well."""
-    out = request.out
-    if request.resume:
-        if out is None:
-            raise UsageError("--resume needs the run to go on with", remedy="name it with --out runs/NAME")
-        if not (out / RECORD).is_file():
-            raise UsageError(f"there is no run to resume at {out}", remedy="leave --resume out to start one")
-        return out, out / CHECKPOINT if (out / CHECKPOINT).is_file() else None
-    if out is None:
-        return free_run_folder(Path("runs"), f"{request.task}-{request.bins_name}"), None
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out} exists already", remedy="go on with it by --resume, or name another folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
-    return out, None
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold a run's folder for the whole training, so that no second process writes into it."""
-    lock = FileLock(folder / ".training.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(f"another process is training {folder}", remedy="wait for it, or name another --out") from None
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
-
-
-def _refuse_other_run(old: Run, new: Run) -> None:
-    """Resume only what was asked in the same words."""
-    for name, was, now in (
-        ("split", old.split.fingerprint, new.split.fingerprint),
-        ("task", old.task, new.task),
-        ("bins", old.bins.text, new.bins.text),
-        ("settings", old.config.model_dump(), new.config.model_dump()),
-    ):
-        if was != now:
-            differing = _difference(was, now) if isinstance(was, dict) and isinstance(now, dict) else was
-            raise RunError(
-                f"run {old.folder} was started with other {name}",
-                got=str(differing),
-                remedy="resume it as it was started, or start another run with --out",
-            )
-
-
-def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    old, new = _flat(was), _flat(now)
-    return ", ".join(f"{key} was {old[key]}, now {new[key]}" for key in old if old[key] != new[key])
-
-
-def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{section}.{key}": value for section, values in tree.items() for key, value in values.items()}
 
 
 def _introduce(

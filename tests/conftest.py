@@ -13,7 +13,7 @@ from drawn import draw_utkface
 
 from agecls.bins import Bins
 from agecls.cli import main
-from agecls.config import load_config
+from agecls.config_files import load_config
 from agecls.data.freeze import freeze_split
 from agecls.data.sources import SourceName
 from agecls.data.split import Split

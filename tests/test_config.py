@@ -11,13 +11,11 @@ from agecls.config import (
     OPTIMIZER_SETTINGS,
     Config,
     OptimizerName,
-    config_folder,
     describe_settings,
-    find_config,
-    load_config,
     parse_config,
     setting_names,
 )
+from agecls.config_files import config_folder, find_config, load_config
 from agecls.errors import ConfigError, UsageError
 from agecls.labels import Task
 

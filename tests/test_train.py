@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agecls.bins import Bins
-from agecls.config import load_config
+from agecls.config_files import load_config
 from agecls.data.split import Split
 from agecls.errors import DataError, RunError, UsageError
 from agecls.evaluate import evaluate_part

@@ -2,19 +2,17 @@
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, get_args
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import nn
 
 from agecls import __version__
 from agecls.bins import Bins
@@ -24,7 +22,6 @@ from agecls.files import write_whole
 from agecls.labels import ETHNICITIES, GENDERS, Task
 from agecls.learn.networks import build_network
 from agecls.learn.precision import Precision
-from agecls.learn.transforms import to_batch, to_input
 
 SCHEMA: Final = 1
 RECORD: Final = "run.json"
@@ -221,64 +218,3 @@ class Run:
             first = str(error).splitlines()[-1].strip()
             raise RunError(f"{path} holds the weights of another network", got=first, remedy=_DAMAGED) from None
         return network.to(memory_format=torch.channels_last).eval()
-
-
-@torch.inference_mode()
-def predict_probabilities(
-    network: nn.Module,
-    batches: Iterator[Tensor],
-    precision: Precision,
-    device: torch.device,
-    advance: Callable[[int], None] = lambda _: None,
-) -> npt.NDArray[np.float64]:
-    """Class probabilities of every image.
-
-    Args:
-        network: what ``Run.network`` gives.
-        batches: uint8 tensors of shape (B, C, S, S).
-        precision: of the network's inner products; the softmax is float64.
-        device: where to compute.
-        advance: told the number of images after each batch.
-
-    Returns:
-        Shape (N, K), rows sum to 1.
-    """
-    network = network.to(device).eval()
-    found = []
-    for batch in batches:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            logits = network(to_input(batch.to(device)))
-        found.append(torch.softmax(logits.double(), dim=1).cpu().numpy())
-        advance(len(batch))
-    return np.concatenate(found)
-
-
-def image_batches(images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], size: int) -> Iterator[Tensor]:
-    """Uint8 tensors of at most ``size`` prepared images each.
-
-    Args:
-        images: shape (U, S, S) or (U, S, S, 3).
-        rows: which of them, in order.
-        size: images a batch.
-    """
-    for start in range(0, len(rows), size):
-        yield to_batch(images[rows[start : start + size]])
-
-
-def best_device() -> torch.device:
-    """The first GPU, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def free_run_folder(parent: Path, stem: str) -> Path:
-    """Make and return ``parent/stem-n`` with the lowest free n; two processes never get the same."""
-    parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        folder = parent / f"{stem}-{number}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return folder

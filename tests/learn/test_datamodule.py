@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agecls.bins import Bins
-from agecls.config import load_config
+from agecls.config_files import load_config
 from agecls.data.cache import DecodedImages
 from agecls.data.split import Split
 from agecls.learn.datamodule import EpochBatches, FaceData, InOrder, PartData, choose_workers

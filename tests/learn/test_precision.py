@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agecls.config import Config, load_config
+from agecls.config import Config
+from agecls.config_files import load_config
 from agecls.learn.networks import build_network
 from agecls.learn.precision import AGREEMENT, choose_precision, disagreement, measure
 

@@ -1,0 +1,83 @@
+"""The folder of a training: made once, held by one process, resumed only as it was started."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from agecls.errors import RunError, UsageError
+from agecls.learn.run import CHECKPOINT, RECORD, Run
+
+
+def prepare_folder(out: Path | None, stem: str, *, resume: bool) -> tuple[Path, Path | None]:
+    """Make the run's folder; with ``resume`` return its checkpoint as well."""
+    if resume:
+        if out is None:
+            raise UsageError("--resume needs the run to go on with", remedy="name it with --out runs/NAME")
+        if not (out / RECORD).is_file():
+            raise UsageError(f"there is no run to resume at {out}", remedy="leave --resume out to start one")
+        return out, out / CHECKPOINT if (out / CHECKPOINT).is_file() else None
+    if out is None:
+        return _free_folder(Path("runs"), stem), None
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out} exists already", remedy="go on with it by --resume, or name another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    return out, None
+
+
+def _free_folder(parent: Path, stem: str) -> Path:
+    """Make and return ``parent/stem-n`` with the lowest free n; two processes never get the same."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = parent / f"{stem}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a run's folder for the whole training, so that no second process writes into it."""
+    lock = FileLock(folder / ".training.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"another process is training {folder}", remedy="wait for it, or name another --out") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def refuse_other_run(old: Run, new: Run) -> None:
+    """Resume only what was asked in the same words."""
+    for name, was, now in (
+        ("split", old.split.fingerprint, new.split.fingerprint),
+        ("task", old.task, new.task),
+        ("bins", old.bins.text, new.bins.text),
+        ("settings", old.config.model_dump(), new.config.model_dump()),
+    ):
+        if was != now:
+            differing = _difference(was, now) if isinstance(was, dict) and isinstance(now, dict) else was
+            raise RunError(
+                f"run {old.folder} was started with other {name}",
+                got=str(differing),
+                remedy="resume it as it was started, or start another run with --out",
+            )
+
+
+def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    old, new = flatten(was), flatten(now)
+    return ", ".join(f"{key} was {old[key]}, now {new[key]}" for key in old if old[key] != new[key])
+
+
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as ``section.key``."""
+    return {f"{section}.{key}": value for section, values in tree.items() for key, value in values.items()}
