@@ -50,7 +50,8 @@ class Lineage:
             RunError: it is missing or damaged; without it no leak can be excluded.
         """
         try:
-            with np.load(folder / FILE, allow_pickle=False) as content:
+            # Read first: a damaged archive would leave its file open.
+            with np.load(io.BytesIO((folder / FILE).read_bytes()), allow_pickle=False) as content:
                 return cls(_unpack(content["fitted"]), _unpack(content["selected"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(

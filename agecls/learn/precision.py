@@ -7,17 +7,19 @@ than float32 for depthwise ones on most processors, so no rule by name is right:
 import copy
 import hashlib
 import json
-import os
 import platform
+import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from agecls.config import Config
 from agecls.data.cache import cache_folder
+from agecls.files import write_whole
 from agecls.learn.networks import build_network
 from agecls.learn.optimizers import build_optimizer
 from agecls.learn.transforms import to_input
@@ -97,10 +99,12 @@ def measure(config: Config, classes: int, device: torch.device, seconds: float =
     targets = torch.arange(len(batch), device=device) % classes
     network = build_network(net, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     difference = disagreement(network, batch)
-    rates = [
-        _rate(copy.deepcopy(network), config, batch, targets, precision, seconds) for precision in ("fp32", "bf16")
-    ]
-    return round(rates[1] / rates[0], 3), round(difference, 5)
+    steps = {name: _stepper(copy.deepcopy(network), config, batch, targets, name) for name in get_args(Precision)}
+    speedups = []
+    for _ in range(TURNS):
+        plain, fast = (_rate(steps[name], seconds / TURNS) for name in ("fp32", "bf16"))
+        speedups.append(fast / plain)
+    return speedups, round(difference, 5)
 
 
 def disagreement(network: nn.Module, batch: Tensor) -> float:
@@ -115,9 +119,10 @@ def disagreement(network: nn.Module, batch: Tensor) -> float:
     return float((exact - rounded).abs().max() / exact.std().clamp(min=1e-6))
 
 
-def _rate(
-    network: nn.Module, config: Config, batch: Tensor, targets: Tensor, precision: Precision, seconds: float
-) -> float:
+def _stepper(
+    network: nn.Module, config: Config, batch: Tensor, targets: Tensor, precision: Precision
+) -> Callable[[], None]:
+    """One training step, ready to be repeated; warmed up."""
     optimizer = build_optimizer(config.optimizer, network.parameters())
     network.train()
 
@@ -133,6 +138,11 @@ def _rate(
 
     step()
     step()
+    return step
+
+
+def _rate(step: Callable[[], None], seconds: float) -> float:
+    """Steps a second."""
     steps, start = 0, time.perf_counter()
     while steps == 0 or time.perf_counter() - start < seconds:
         step()
@@ -141,7 +151,7 @@ def _rate(
 
 
 def _decide(speedup: float, difference: float, *, remembered: bool) -> Choice:
-    faster = speedup > 1.05 and difference <= AGREEMENT
+    faster = speedup > GAIN and difference <= AGREEMENT
     return Choice("bf16" if faster else "fp32", speedup, difference, remembered)
 
 
@@ -171,6 +181,4 @@ def _read(path: Path) -> dict[str, object]:
 
 def _remember(path: Path, key: str, value: dict[str, float]) -> None:
     content = json.dumps({**_read(path), key: value}, indent=1)
-    work = path.with_name(f".{path.name}.{os.getpid()}")
-    work.write_text(content, encoding="utf-8")
-    work.replace(path)
+    write_whole(path, content.encode())

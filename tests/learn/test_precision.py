@@ -1,5 +1,6 @@
 """Choosing the precision: agreement is measured, a decision is remembered, a wrong network stays in float32."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from agecls.config import Config
 from agecls.config_files import load_config
 from agecls.learn.networks import build_network
-from agecls.learn.precision import AGREEMENT, choose_precision, disagreement, measure
+from agecls.learn.precision import AGREEMENT, _key, choose_precision, disagreement, measure
 
 CPU = torch.device("cpu")
 
@@ -58,19 +59,32 @@ def test_decision_is_remembered_for_this_network_and_machine(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AGECLS_CACHE", str(tmp_path))
-    first = choose_precision(config, 7, CPU)
+    assert not choose_precision(config, 7, CPU).remembered
+    known = {_key(config, 7, CPU): {"speedup": 3.0, "difference": 0.01}}
+    (tmp_path / "precision.json").write_text(json.dumps(known))
     second = choose_precision(config, 7, CPU)
-    assert not first.remembered
     assert second.remembered
-    assert (first.precision, first.speedup) == (second.precision, second.speedup)
+    assert (second.precision, second.speedup) == ("bf16", 3.0)
     assert not choose_precision(config, 5, CPU).remembered
+
+
+@pytest.mark.parametrize(
+    ("speedup", "difference", "expected"),
+    [(3.0, 0.01, "bf16"), (1.01, 0.01, "fp32"), (0.5, 0.01, "fp32"), (3.0, 0.2, "fp32")],
+)
+def test_the_faster_one_is_taken_unless_it_disagrees(
+    speedup: float, difference: float, expected: str, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGECLS_CACHE", str(tmp_path))
+    known = {_key(config, 7, CPU): {"speedup": speedup, "difference": difference}}
+    (tmp_path / "precision.json").write_text(json.dumps(known))
+    assert choose_precision(config, 7, CPU).precision == expected
 
 
 def test_damaged_memory_is_measured_again(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGECLS_CACHE", str(tmp_path))
     (tmp_path / "precision.json").write_text("[broken")
     assert not choose_precision(config, 7, CPU).remembered
-    assert choose_precision(config, 7, CPU).remembered
 
 
 def test_measuring_leaves_the_random_state_of_a_training_alone(
@@ -85,6 +99,6 @@ def test_measuring_leaves_the_random_state_of_a_training_alone(
 
 
 def test_speed_is_a_ratio(config: Config) -> None:
-    speedup, difference = measure(config, 7, CPU, seconds=0.05)
-    assert speedup > 0
+    speedups, difference = measure(config, 7, CPU, seconds=0.05)
+    assert all(speedup > 0 for speedup in speedups)
     assert 0 < difference < AGREEMENT
