@@ -109,8 +109,8 @@ def _place_groups(code: Ints, sizes: Ints, chance: Floats, cells: Ints, share: F
         rows = order[start:end]
         touched = cells[rows].ravel()
         need = (1 - have[touched] / want[touched]).sum(axis=0)
-        # Near the neediest part, and never one group too many: this keeps every part within `largest` of its share.
-        near = (lacking >= lacking.max() - largest / 2) & (lacking >= len(rows) - largest)
+        # Only near the neediest part: of three parts, none then ends more than `largest` away from its share.
+        near = lacking >= lacking.max() - largest / 2
         part = int(np.argmax(np.where(near, need, -np.inf)))
         np.add.at(have[:, part], touched, 1)
         lacking[part] -= len(rows)

@@ -248,6 +248,7 @@ def test_clearing_frees_everything_the_cache_made_and_nothing_else(decode: Decod
     (cache / "mine").mkdir()
     (cache / "mine" / "entry.json").write_text('{"count": 1, "size": 1, "channels": 1}')
     (cache / "mine" / "images.npy").touch()
+    assert sorted(entry.size for entry in list_entries()) == [20, 21]
     expected = sum(entry.bytes for entry in list_entries())
     assert clear_cache() == expected > 2 * 63 * 400
     assert [path.name for path in cache.iterdir()] == ["mine"]
