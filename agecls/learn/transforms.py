@@ -1,6 +1,7 @@
 """From uint8 pixels to network input: random changes for training (albumentations, here alone), none otherwise."""
 
 import os
+import random
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ import albumentations as A  # noqa: N812 - as its documentation has it
 import cv2
 
 Images = npt.NDArray[np.uint8]
-Augmentation: TypeAlias = A.Compose
+Augmentation: TypeAlias = tuple[A.BasicTransform, ...]
 
 
 class ShiftScaleRotate(A.ImageOnlyTransform):  # type: ignore[misc]
@@ -88,11 +89,14 @@ def build_augmentation(config: AugmentConfig, size: int) -> Augmentation | None:
         changes.append(
             A.RandomBrightnessContrast(brightness_limit=config.brightness, contrast_limit=config.contrast, p=chance)
         )
-    return A.Compose(changes) if changes and chance else None
+    return tuple(changes) if changes and chance else None
 
 
 def augment(images: Images, augmentation: Augmentation | None, seed: int) -> Images:
     """Change each image of a batch at random, the same way again for the same ``seed``.
+
+    The changes are called one after another, and only those that happen: albumentations' ``Compose`` would check for
+    each image again what holds for the whole cache.
 
     Args:
         images: uint8, shape (B, S, S) or (B, S, S, 3).
@@ -101,8 +105,16 @@ def augment(images: Images, augmentation: Augmentation | None, seed: int) -> Ima
     """
     if augmentation is None:
         return images
-    augmentation.set_random_seed(seed)
-    return np.stack([augmentation(image=image)["image"] for image in images])
+    numbers, draws = np.random.default_rng(seed), random.Random(seed)
+    for change in augmentation:
+        change.set_random_state(numbers, draws)
+    changed = np.empty_like(images)
+    for row, image in enumerate(images):
+        for change in augmentation:
+            if draws.random() < change.p:
+                image = change(image=image, force_apply=True)["image"]
+        changed[row] = image
+    return changed
 
 
 def to_batch(images: Images) -> Tensor:
