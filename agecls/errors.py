@@ -12,7 +12,8 @@
 Each error says what was wrong, what was found, and what to do about it.
 """
 
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 
 class AgeclsError(Exception):
@@ -31,6 +32,10 @@ class AgeclsError(Exception):
         self.got = got
         self.remedy = remedy
         super().__init__(what, got, remedy)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error cross from a worker process with all it has to say."""
+        return partial(type(self), got=self.got, remedy=self.remedy), (self.what,)
 
     def __str__(self) -> str:
         lines = [self.what]

@@ -1,6 +1,7 @@
 """Errors: one tree, its exit codes, and messages that say what to do."""
 
 import inspect
+import pickle
 
 import pytest
 
@@ -36,3 +37,10 @@ def test_the_message_says_what_was_found_and_what_to_do() -> None:
 def test_what_is_not_known_is_left_out_of_the_message() -> None:
     assert str(DataError("no faces")) == "no faces"
     assert str(LeakageError("a leak", remedy="split anew")) == "a leak\n  do:    split anew"
+
+
+@pytest.mark.parametrize("kind", TREE)
+def test_an_error_crosses_a_process_boundary_whole(kind: type[AgeclsError]) -> None:
+    error = pickle.loads(pickle.dumps(kind("no image", got="a text", remedy="give an image")))
+    assert type(error) is kind
+    assert (error.what, error.got, error.remedy) == ("no image", "a text", "give an image")

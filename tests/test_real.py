@@ -14,7 +14,9 @@ pytestmark = pytest.mark.real
 TINY = (
     "network.features=8",
     "network.image_size=32",
-    "train.epochs=2",
+    "network.dropout=0.1",
+    "train.epochs=8",
+    "train.batch_size=16",
     "optimizer.lr=0.003",
     "optimizer.weight_decay=0",
 )

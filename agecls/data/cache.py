@@ -150,6 +150,7 @@ def _build(
     work.mkdir()
     try:
         images = np.lib.format.open_memmap(work / _IMAGES, mode="w+", dtype=np.uint8, shape=shape)
+        _reserve(work / _IMAGES)
 
         def fill(row: int) -> str:
             try:
@@ -180,6 +181,13 @@ def _build(
         work.replace(entry)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _reserve(path: Path) -> None:
+    """Claim the disk space of a mapped file now: running out while writing through a map would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _make_folder(top: Path) -> None:

@@ -105,19 +105,20 @@ _RESTORE: Final = "restore the folder from version control or its backup; a froz
 
 
 def refuse_shared_groups(parts: Mapping[Part, Faces]) -> None:
-    """Raise ``LeakageError`` when any group stands in more than one part."""
-    tables = [faces.table[["group", "path"]].assign(part=part) for part, faces in parts.items()]
+    """Raise ``LeakageError`` when any group, or any content under two groups, stands in more than one part."""
+    tables = [faces.table[["group", "sha256", "path"]].assign(part=part) for part, faces in parts.items()]
     table = pd.concat(tables, ignore_index=True)
-    shared = table.groupby("group")["part"].transform("nunique") > 1
-    if shared.any():
-        rows = table[shared].sort_values(["group", "path"])
-        groups = rows["group"].nunique()
-        first = rows[rows["group"] == rows["group"].iloc[0]]
-        raise LeakageError(
-            f"{groups} {'group stands' if groups == 1 else 'groups stand'} in more than one part",
-            got=", ".join(f"{path} in {part}" for path, part in zip(first["path"], first["part"], strict=True)),
-            remedy="freeze the split anew with `agecls split`: it keeps the images of one group together",
-        )
+    for column, what in (("group", "group"), ("sha256", "image content")):
+        shared = table.groupby(column)["part"].transform("nunique") > 1
+        if shared.any():
+            rows = table[shared].sort_values([column, "path"])
+            count = rows[column].nunique()
+            first = rows[rows[column] == rows[column].iloc[0]]
+            raise LeakageError(
+                f"{count} {what}{' stands' if count == 1 else 's stand'} in more than one part",
+                got=", ".join(f"{path} in {part}" for path, part in zip(first["path"], first["part"], strict=True)),
+                remedy="freeze the split anew with `agecls split`: it keeps the images of one group together",
+            )
 
 
 def _images_by_source(parts: Mapping[Part, Faces]) -> dict[str, int]:

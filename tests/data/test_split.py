@@ -156,6 +156,14 @@ def test_a_group_in_two_parts_is_leakage_and_both_images_are_named(frozen: Split
     assert f"{valid['path'].iloc[0]} in valid" in refused.value.got
 
 
+def test_one_content_in_two_parts_is_leakage_whatever_its_groups_say(frozen: Split) -> None:
+    train, test = frozen.parts["train"].table, frozen.parts["test"].table
+    copied = test.assign(sha256=[train["sha256"].iloc[0], *test["sha256"].iloc[1:]])
+    parts: dict[Part, Faces] = {**frozen.parts, "test": Faces(copied)}
+    with pytest.raises(LeakageError, match="1 image content stands in more than one part"):
+        Split(frozen.folder, parts, frozen.manifest)
+
+
 def test_two_parts_of_one_table_share_every_group(frozen: Split) -> None:
     count = frozen.parts["test"].table["group"].nunique()
     with pytest.raises(LeakageError, match=f"{count} groups stand in more than one part"):
