@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, RichProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from agecls.bins import Bins
@@ -28,7 +28,7 @@ from agecls.learn.precision import Choice, choose_precision
 from agecls.learn.run import Preprocessing, Run, TrainedOn, class_names
 from agecls.learn.run_folder import alone_in, flatten, prepare_folder, refuse_other_run
 from agecls.learn.task import FaceTask
-from agecls.learn.watch import KeepBest, read_epoch
+from agecls.learn.watch import EpochBar, KeepBest, read_epoch
 from agecls.report.pictures import confusion_picture
 
 
@@ -134,7 +134,7 @@ def _fit(
             EarlyStopping("valid_macro_f1", mode="max", patience=settings.patience, check_on_train_epoch_end=True)
         )
     if request.progress:
-        callbacks.append(RichProgressBar(leave=False, console_kwargs={"stderr": True}))
+        callbacks.append(EpochBar())
     logger = TensorBoardLogger(run.folder, name="", version="tensorboard", default_hp_metric=False)
     logger.log_hyperparams(flatten(run.config.model_dump(mode="json")))
     with warnings.catch_warnings(), _quiet_lightning():

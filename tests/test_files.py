@@ -80,3 +80,26 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
         writer.send_signal(signal.SIGKILL)
         writer.wait()
     assert path.read_bytes() in (b"a" * 1_000_000, b"b" * 1_000_000)
+
+
+def test_a_device_is_written_to_and_stays_a_device() -> None:
+    write_whole(Path("/dev/null"), b"gone")
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(UsageError, match="cannot write /dev/full"):
+        write_whole(Path("/dev/full"), b"too much")
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_pipe_gets_the_content(tmp_path: Path) -> None:
+    code = "from pathlib import Path; from agecls.files import write_whole; write_whole(Path('/dev/stdout'), b'whole')"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert answer.stdout == b"whole"
+
+
+def test_a_link_keeps_pointing_at_its_file(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    write_whole(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, RichProgressBar
 
 from agecls.errors import RunError
 from agecls.files import write_whole
@@ -31,6 +31,17 @@ def read_epoch(checkpoint: Path) -> int:
         got = str(error).splitlines()[0]
         remedy = "start another run with --out; the best epoch so far can still be used"
         raise RunError(f"cannot resume from {checkpoint}", got=got, remedy=remedy) from None
+
+
+class EpochBar(RichProgressBar):
+    """Lightning's progress bar, on stderr, without the logger's version number."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=False, console_kwargs={"stderr": True})
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """What stands at the right end: valid macro-F1 once there is one."""
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
 class KeepBest(Callback):
