@@ -10,7 +10,7 @@ from agecls.errors import UsageError
 def write_whole(path: Path, content: bytes) -> None:
     """Write ``content`` beside ``path``, then give it its name; a killed process leaves the old file or the new one.
 
-    A link keeps pointing where it points. A device or a pipe, such as ``/dev/stdout``, is written to and stays as it is.
+    A link keeps pointing where it points. A device or a pipe, such as ``/dev/stdout``, is written to and stays one.
 
     Raises:
         UsageError: the file cannot be written.

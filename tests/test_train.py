@@ -195,22 +195,27 @@ def test_early_stopping_stops(drawn_split: Split, drawn_faces: Path, tmp_path: P
     assert run.status == "finished"
 
 
+def start_endless(split: Split, faces: Path, out: Path, settings: tuple[str, ...]) -> subprocess.Popen[str]:
+    """Start a training that would go on for hours, in a process of its own."""
+    command = [
+        sys.executable, "-m", "agecls", "train", "--task", "gender", "--split", str(split.folder),
+        "--root", str(faces), "--out", str(out), "--config", "agecnn-cpu", "--bins", "4",
+    ]  # fmt: skip
+    for setting in (*settings, "train.epochs=5000", "train.patience=0"):
+        command += ["--set", setting]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
 def test_interrupt_leaves_a_usable_run(
     drawn_split: Split, drawn_faces: Path, tmp_path: Path, tiny: tuple[str, ...]
 ) -> None:
-    command = [
-        sys.executable, "-m", "agecls", "train", "--task", "gender", "--split", str(drawn_split.folder),
-        "--root", str(drawn_faces), "--out", str(tmp_path / "run"), "--config", "agecnn-cpu", "--bins", "4",
-    ]  # fmt: skip
-    for setting in (*tiny, "train.epochs=5000", "train.patience=0"):
-        command += ["--set", setting]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = start_endless(drawn_split, drawn_faces, tmp_path / "run", tiny)
     assert process.stderr
-    for line in process.stderr:
-        if line.startswith("epoch 1/"):
-            break
-    process.send_signal(signal.SIGINT)
     with process.stderr:
+        for line in process.stderr:
+            if line.startswith("epoch 1/"):
+                break
+        process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.wait(60) == 130
     assert "--resume" in rest
@@ -223,21 +228,15 @@ def test_interrupt_leaves_a_usable_run(
 def test_killed_run_still_evaluates(
     drawn_split: Split, drawn_faces: Path, tmp_path: Path, tiny: tuple[str, ...]
 ) -> None:
-    command = [
-        sys.executable, "-m", "agecls", "train", "--task", "gender", "--split", str(drawn_split.folder),
-        "--root", str(drawn_faces), "--out", str(tmp_path / "run"), "--config", "agecnn-cpu", "--bins", "4",
-    ]  # fmt: skip
-    for setting in (*tiny, "train.epochs=5000", "train.patience=0"):
-        command += ["--set", setting]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = start_endless(drawn_split, drawn_faces, tmp_path / "run", tiny)
     assert process.stderr
-    for line in process.stderr:
-        if line.startswith("epoch 2/"):
-            break
-    time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait(60)
-    process.stderr.close()
+    with process.stderr:
+        for line in process.stderr:
+            if line.startswith("epoch 2/"):
+                break
+        time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(60)
     evaluate_part(Run.load(tmp_path / "run"), "valid", drawn_split, drawn_split.roots([drawn_faces]))
 
 
@@ -275,3 +274,19 @@ def test_second_process_does_not_train_into_the_same_run(
 
     assert train(request, meanwhile).status == "finished"
     assert not (tmp_path / "run" / ".training.lock").exists()
+
+
+def test_progress_bar_goes_to_stderr_alone(
+    drawn_split: Split,
+    drawn_faces: Path,
+    tmp_path: Path,
+    tiny: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    request = ask(drawn_split, drawn_faces, tmp_path / "run", tiny)
+    train(dataclasses.replace(request, progress=True), quiet)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "valid_macro_f1" in err
