@@ -290,3 +290,14 @@ def test_progress_bar_goes_to_stderr_alone(
     out, err = capsys.readouterr()
     assert out == ""
     assert "valid_macro_f1" in err
+
+
+def test_number_of_loader_processes_changes_nothing(
+    drawn_split: Split, drawn_faces: Path, tmp_path: Path, tiny: tuple[str, ...]
+) -> None:
+    alone, helped = (
+        train(ask(drawn_split, drawn_faces, tmp_path / str(workers), (*tiny, f"train.workers={workers}")), quiet)
+        for workers in (0, 2)
+    )
+    old, new = (load_file(run.folder / "model.safetensors") for run in (alone, helped))
+    assert all(torch.equal(old[key], new[key]) for key in old)
