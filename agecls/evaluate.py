@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -14,15 +14,13 @@ from agecls.data.scan import scan
 from agecls.data.sources import SourceName, TableOptions, read_source
 from agecls.data.split import Part, Split
 from agecls.errors import AgeclsError, DataError, RunError, SplitError
-from agecls.learn.inference import best_device, image_batches, predict_probabilities
+from agecls.learn.inference import EVAL_BATCH, best_device, image_batches, predict_probabilities
 from agecls.learn.ledger import note_opening
 from agecls.learn.lineage import Lineage
 from agecls.learn.run import Run
 from agecls.progress import progress
 from agecls.report.metrics import measure
 from agecls.report.report import Origin, Report
-
-BATCH: Final = 256
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def _score(
     decoded = decode_faces(decoded_with, roots, prepared.image_size, prepared.channels)
     rows = decoded.rows(hashes)
     with progress(f"scoring {run.task}", len(rows)) as advance:
-        batches = image_batches(decoded.images, rows, BATCH)
+        batches = image_batches(decoded.images, rows, EVAL_BATCH)
         probabilities = predict_probabilities(network, batches, run.precision, best_device(), advance)
     if not np.isfinite(probabilities).all():
         raise RunError(

@@ -19,13 +19,10 @@ from agecls.files import write_whole
 from agecls.learn.inference import best_device, image_batches, predict_probabilities
 from agecls.learn.run import RECORD, Preprocessing, Run
 from agecls.progress import progress
-from agecls.report.contact_sheet import CAPTION, contact_sheet
+from agecls.report.contact_sheet import CAPTION, SHOWN, contact_sheet
 
 CHUNK: Final = 512
 """Images held decoded at a time."""
-
-SHOWN: Final = 64
-"""Images on a contact sheet at most."""
 
 
 @dataclass(frozen=True)

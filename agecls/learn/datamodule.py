@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,8 @@ from agecls.data.faces import Faces
 from agecls.data.split import Part, Split
 from agecls.errors import DataError
 from agecls.labels import Task
+from agecls.learn.inference import EVAL_BATCH
 from agecls.learn.transforms import Augmentation, augment, build_augmentation, to_batch
-
-EVAL_BATCH: Final = 256
-"""Images of a batch where nothing is learnt."""
 
 
 class Draw(NamedTuple):

@@ -1,6 +1,7 @@
 """Probabilities of images, in batches."""
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 
 from agecls.learn.precision import Precision
 from agecls.learn.transforms import to_batch, to_input
+
+EVAL_BATCH: Final = 256
+"""Images of a batch where nothing is learnt."""
 
 
 @torch.inference_mode()
