@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from agecls.data.faces import Faces
-from agecls.errors import DataError, LeakageError, SplitError, UsageError
+from agecls.errors import LeakageError, SplitError, UsageError
 
 Part = Literal["train", "valid", "test"]
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
@@ -179,15 +179,3 @@ def parse_fractions(text: str) -> tuple[float, float, float]:
             remedy="three numbers above 0 that sum to 1, such as 0.6,0.2,0.2",
         )
     return fractions[0], fractions[1], fractions[2]
-
-
-def check_part(name: str) -> Part:
-    """Return ``name`` as a part.
-
-    Raises:
-        DataError: it is none of train, valid, test.
-    """
-    for part in PARTS:
-        if part == name:
-            return part
-    raise DataError(f"there is no part {name!r}", remedy="train, valid or test")

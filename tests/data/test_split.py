@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from agecls.bins import Bins
 from agecls.data.faces import Faces
 from agecls.data.freeze import freeze_split
-from agecls.data.split import PARTS, Part, Split, check_part, fingerprint, parse_fractions, refuse_shared_groups
-from agecls.errors import DataError, LeakageError, SplitError, UsageError
+from agecls.data.split import PARTS, Part, Split, fingerprint, parse_fractions, refuse_shared_groups
+from agecls.errors import LeakageError, SplitError, UsageError
 
 FILES = [*(f"{part}.csv" for part in PARTS), "quarantine.csv"]
 
@@ -219,14 +219,3 @@ def test_fractions_that_are_no_shares_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--fractions takes the shares") as refused:
         parse_fractions(text)
     assert refused.value.got == text
-
-
-@pytest.mark.parametrize("part", PARTS)
-def test_parts_have_their_names(part: Part) -> None:
-    assert check_part(part) == part
-
-
-@pytest.mark.parametrize("name", ["", "Train", "training"])
-def test_other_parts_are_refused(name: str) -> None:
-    with pytest.raises(DataError, match="there is no part"):
-        check_part(name)
