@@ -23,7 +23,7 @@ def cache(
         return
     entries = describe_entries()
     for entry in entries:
-        line = f"{entry['folder']}  {entry['count']:,} images of {entry['size']} px, {entry['bytes'] / 1e6:.1f} MB"
+        line = f"{entry['folder']}  {entry['count']:,} images as {entry['kind']}, {entry['bytes'] / 1e6:.1f} MB"
         results().print(line, soft_wrap=True)
     total = sum(entry["bytes"] for entry in entries) / 1e9
     results().print(

@@ -1,7 +1,8 @@
-"""Decode once: every image of a split at one size, in one memory-mapped uint8 array.
+"""Decode once: something made of every image of a set, in one memory-mapped uint8 array.
 
-An entry is keyed by the content hashes of its images, the size, the number of channels and the decoder, so a changed
-image or another size is another entry. Entries appear under their name only when whole.
+Decoded images at one size, or the looks by which twins are found. An entry is keyed by the content hashes of its
+images, what was made of them and the decoder, so a changed image or another size is another entry. Entries appear under
+their name only when whole.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,8 +24,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from agecls.data.faces import Faces
-from agecls.data.pixels import DECODER_VERSION, decode_square
-from agecls.data.scan import read_whole
+from agecls.data.pixels import DECODER_VERSION, decode_square, read_whole
 from agecls.errors import DataError, UsageError
 from agecls.progress import progress
 
@@ -40,7 +40,7 @@ class DecodedImages:
     """A decoded entry.
 
     Attributes:
-        images: uint8, shape (U, size, size) for grey and (U, size, size, 3) for RGB, memory-mapped read-only.
+        images: uint8, memory-mapped read-only: shape (U, size, size) for grey and (U, size, size, 3) for RGB images.
         hashes: sha256 of each image, sorted, length U.
     """
 
@@ -58,8 +58,7 @@ class Entry:
 
     folder: Path
     count: int
-    size: int
-    channels: int
+    kind: str
     bytes: int
     used: float
 
@@ -82,11 +81,62 @@ def decode_faces(faces: Faces, roots: Mapping[str, Path], size: int, channels: i
     Raises:
         DataError: an image is missing, damaged, or not the one that was split; or the disk has no room.
     """
+    shape = (size, size) if channels == 1 else (size, size, channels)
+    return hold(
+        faces, roots, Making(f"{size}px-{channels}", shape, lambda content: decode_square(content, size, channels))
+    )
+
+
+@dataclass(frozen=True)
+class Making:
+    """What an entry holds of each image.
+
+    Attributes:
+        kind: part of the entry's name, such as ``64px-1``.
+        shape: of one image's share.
+        make: from the bytes of a file to its share, uint8 of that shape; raises ``DataError`` where it cannot.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    make: Callable[[bytes], npt.NDArray[np.uint8]]
+
+
+def hold(faces: Faces, roots: Mapping[str, Path], making: Making) -> DecodedImages:
+    """Return what ``making`` makes of ``faces``, making it now only if no whole entry exists.
+
+    Raises:
+        DataError: an image is missing, damaged, or not the one that was split; or the disk has no room.
+    """
     unique = faces.table.drop_duplicates("sha256").sort_values("sha256")
     hashes = unique["sha256"].to_numpy(dtype="U64")
-    shape = (len(hashes), size, size) if channels == 1 else (len(hashes), size, size, channels)
+
+    def build(entry: Path) -> None:
+        files = [roots[source] / path for source, path in zip(unique["source"], unique["path"], strict=True)]
+        _build(entry, files, hashes, making)
+
+    return DecodedImages(_obtain(hashes, making, build), hashes)
+
+
+def keep(hashes: npt.NDArray[np.str_], values: npt.NDArray[np.uint8], making: Making) -> None:
+    """Store what was made elsewhere, so that ``hold`` finds it; nothing happens where it is there already.
+
+    Args:
+        hashes: sha256 of each image, sorted, none twice, length U.
+        values: uint8, shape (U, ...).
+        making: what it is.
+    """
+
+    def build(entry: Path) -> None:
+        _publish(entry, making, values.shape, lambda images: np.copyto(images, values))
+
+    _obtain(hashes, making, build)
+
+
+def _obtain(hashes: npt.NDArray[np.str_], making: Making, build: Callable[[Path], None]) -> npt.NDArray[np.uint8]:
+    shape = (len(hashes), *making.shape)
     top = cache_folder()
-    entry = top / _key(hashes, size, channels)
+    entry = top / _key(hashes, making.kind)
     found = _open(entry, shape)
     if found is None:
         _make_folder(top)
@@ -94,12 +144,11 @@ def decode_faces(faces: Faces, roots: Mapping[str, Path], size: int, channels: i
             found = _open(entry, shape)
             if found is None:
                 _make_room(top, int(np.prod(shape)))
-                files = [roots[source] / path for source, path in zip(unique["source"], unique["path"], strict=True)]
-                _build(entry, files, hashes, shape, channels)
+                build(entry)
                 found = _open(entry, shape)
     if found is None:
         raise DataError(f"the cache entry {entry} vanished while it was being opened", remedy="run the command again")
-    return DecodedImages(found, hashes)
+    return found
 
 
 def list_entries() -> list[Entry]:
@@ -109,9 +158,7 @@ def list_entries() -> list[Entry]:
         try:
             meta = json.loads(path.read_text(encoding="utf-8"))
             size = (path.parent / _IMAGES).stat().st_size
-            entries.append(
-                Entry(path.parent, meta["count"], meta["size"], meta["channels"], size, path.stat().st_mtime)
-            )
+            entries.append(Entry(path.parent, meta["count"], meta["kind"], size, path.stat().st_mtime))
         except (OSError, ValueError, KeyError):
             continue
     return sorted(entries, key=lambda entry: -entry.used)
@@ -126,10 +173,10 @@ def clear_cache() -> int:
     return freed
 
 
-def _key(hashes: npt.NDArray[np.str_], size: int, channels: int) -> str:
-    decoder = f"{DECODER_VERSION}:{version('pillow')}:{size}:{channels}:"
+def _key(hashes: npt.NDArray[np.str_], kind: str) -> str:
+    decoder = f"{DECODER_VERSION}:{version('pillow')}:{kind}:"
     digest = hashlib.sha256(decoder.encode() + "".join(hashes.tolist()).encode()).hexdigest()
-    return f"v{DECODER_VERSION}-{size}px-{channels}-{digest[:20]}"
+    return f"v{DECODER_VERSION}-{kind}-{digest[:20]}"
 
 
 def _open(entry: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
@@ -142,22 +189,14 @@ def _open(entry: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
     return images if images.shape == shape and images.dtype == np.uint8 else None
 
 
-def _build(
-    entry: Path, files: Sequence[Path], hashes: npt.NDArray[np.str_], shape: tuple[int, ...], channels: int
-) -> None:
-    work = entry.parent / f".{entry.name}.{os.getpid()}"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    try:
-        images = np.lib.format.open_memmap(work / _IMAGES, mode="w+", dtype=np.uint8, shape=shape)
-        _reserve(work / _IMAGES)
-
+def _build(entry: Path, files: Sequence[Path], hashes: npt.NDArray[np.str_], making: Making) -> None:
+    def fill_all(images: npt.NDArray[np.uint8]) -> None:
         def fill(row: int) -> str:
             try:
                 content = read_whole(files[row])
                 if hashlib.sha256(content).hexdigest() != hashes[row]:
                     return "is not the image that was split"
-                images[row] = decode_square(content, shape[1], channels)
+                images[row] = making.make(content)
             except DataError as error:
                 return error.what
             return ""
@@ -174,9 +213,23 @@ def _build(
                 got="; ".join(wrong[:3]),
                 remedy="check --root; an image that changed since the split was frozen must be restored",
             )
+
+    _publish(entry, making, (len(files), *making.shape), fill_all)
+
+
+def _publish(
+    entry: Path, making: Making, shape: tuple[int, ...], fill: Callable[[npt.NDArray[np.uint8]], None]
+) -> None:
+    """Fill an array beside the entry's place and give it its name when it is whole."""
+    work = entry.parent / f".{entry.name}.{os.getpid()}"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        images = np.lib.format.open_memmap(work / _IMAGES, mode="w+", dtype=np.uint8, shape=shape)
+        _reserve(work / _IMAGES)
+        fill(images)
         images.flush()
-        meta = {"count": shape[0], "size": shape[1], "channels": channels}
-        (work / _META).write_text(json.dumps(meta), encoding="utf-8")
+        (work / _META).write_text(json.dumps({"count": shape[0], "kind": making.kind}), encoding="utf-8")
         shutil.rmtree(entry, ignore_errors=True)
         work.replace(entry)
     finally:

@@ -1,6 +1,8 @@
-"""From the bytes of an image file to a square uint8 array: the one decoder of splitting, training and predicting."""
+"""From an image file to a square uint8 array: the one decoder of splitting, training and predicting."""
 
+import errno
 import io
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -13,6 +15,18 @@ DECODER_VERSION: Final = 1
 """Raised whenever the same bytes would decode to other pixels, so that no cache outlives its decoder."""
 
 MODES: Final = {1: "L", 3: "RGB"}
+
+
+def read_whole(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        DataError: it cannot be read; the reason is the error's symbol (such as EACCES), the same on every machine.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read ({errno.errorcode.get(error.errno or 0, 'OSError')})") from None
 
 
 def open_image(content: bytes) -> Image.Image:

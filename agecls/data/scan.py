@@ -1,6 +1,5 @@
-"""Open every listed image once: hash it, decode it, and quarantine what cannot be used."""
+"""Open every listed image once: hash it, decode it, look at it, and quarantine what cannot be used."""
 
-import errno
 import hashlib
 import os
 from collections.abc import Sequence
@@ -8,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from agecls.data.pixels import open_image
+from agecls.data.looks import LOOK_BYTES, look
+from agecls.data.pixels import read_whole
 from agecls.data.sources.listing import Label, Listing, Rejected
 from agecls.errors import DataError
 from agecls.progress import progress
@@ -22,23 +24,13 @@ class Scanned:
 
     Attributes:
         table: columns of ``Faces`` but ``group``, and ``keys`` (tuple of group keys); one row a usable image.
+        looks: what each row looks like, uint8, shape (N, 4128); see ``looks.look``.
         rejected: everything else, sorted by path.
     """
 
     table: pd.DataFrame
+    looks: npt.NDArray[np.uint8]
     rejected: list[Rejected]
-
-
-def read_whole(path: Path) -> bytes:
-    """Read a file.
-
-    Raises:
-        DataError: it cannot be read; the reason is the error's symbol (such as EACCES), the same on every machine.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot be read ({errno.errorcode.get(error.errno or 0, 'OSError')})") from None
 
 
 def scan(source: str, root: Path, listing: Listing, workers: int | None = None) -> Scanned:
@@ -47,28 +39,29 @@ def scan(source: str, root: Path, listing: Listing, workers: int | None = None) 
     rejected = list(listing.rejected)
     hashes: list[str] = []
     usable: list[Label] = []
+    looks = np.empty((len(labels), LOOK_BYTES), dtype=np.uint8)
     with (
         ThreadPoolExecutor(workers or os.cpu_count()) as pool,
         progress(f"reading {source} images", len(labels)) as advance,
     ):
-        for label, outcome in zip(labels, pool.map(lambda label: _inspect(root / label.path), labels), strict=True):
-            if outcome.startswith("!"):
-                rejected.append(Rejected(label.path, outcome[1:]))
+        for label, seen in zip(labels, pool.map(lambda label: _inspect(root / label.path), labels), strict=True):
+            if isinstance(seen, str):
+                rejected.append(Rejected(label.path, seen))
             else:
+                looks[len(usable)] = seen[1]
+                hashes.append(seen[0])
                 usable.append(label)
-                hashes.append(outcome)
             advance(1)
-    return Scanned(_table(source, usable, hashes), sorted(rejected))
+    return Scanned(_table(source, usable, hashes), looks[: len(usable)], sorted(rejected))
 
 
-def _inspect(path: Path) -> str:
-    """The sha256 of a usable image, or ``!`` and the reason why it is none."""
+def _inspect(path: Path) -> tuple[str, npt.NDArray[np.uint8]] | str:
+    """The sha256 and the look of a usable image, or the reason why it is none."""
     try:
         content = read_whole(path)
-        open_image(content)
+        return hashlib.sha256(content).hexdigest(), look(content)
     except DataError as error:
-        return f"!{error.what}"
-    return hashlib.sha256(content).hexdigest()
+        return error.what
 
 
 def _table(source: str, labels: Sequence[Label], hashes: Sequence[str]) -> pd.DataFrame:

@@ -26,6 +26,7 @@ class Split:
         folder: where it lies.
         parts: the faces of train, valid and test.
         manifest: content of ``manifest.json``.
+        leakage_allowed: whether groups may stand in two parts, as they do in a split adopted with its leaks.
 
     Raises:
         LeakageError: a group stands in two parts.
@@ -34,9 +35,11 @@ class Split:
     folder: Path
     parts: Mapping[Part, Faces]
     manifest: Mapping[str, Any]
+    leakage_allowed: bool = False
 
     def __post_init__(self) -> None:
-        refuse_shared_groups(self.parts)
+        if not self.leakage_allowed:
+            refuse_shared_groups(self.parts)
 
     @property
     def name(self) -> str:
@@ -47,6 +50,11 @@ class Split:
     def fingerprint(self) -> str:
         """64 hexadecimal digits that change with any byte of the three tables."""
         return str(self.manifest["fingerprint"])
+
+    @property
+    def leaks(self) -> int:
+        """Images that share a group with a stronger part; 0 unless the split was adopted with its leaks."""
+        return len(leaking_rows(self.parts)) if self.leakage_allowed else 0
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -74,15 +82,19 @@ class Split:
         return dict(zip(self.sources, given if len(given) > 1 else list(given) * len(self.sources), strict=True))
 
     @classmethod
-    def load(cls, folder: Path) -> "Split":
+    def load(cls, folder: Path, *, allow_leakage: bool = False) -> "Split":
         """Read a split and check every file against the manifest.
+
+        Args:
+            folder: where it lies.
+            allow_leakage: load it even where groups stand in two parts; ``leaks`` then counts them.
 
         Raises:
             SplitError: a file is missing, or is not the one that was frozen.
             LeakageError: a group stands in two parts.
         """
         manifest = _read_manifest(folder)
-        for name in (*(f"{part}.csv" for part in PARTS), "quarantine.csv"):
+        for name in sorted({*(f"{part}.csv" for part in PARTS), "quarantine.csv", *manifest["sha256"]}):
             path = folder / name
             try:
                 content = path.read_bytes()
@@ -95,7 +107,8 @@ class Split:
                 )
         if fingerprint(manifest["sha256"]) != manifest["fingerprint"]:
             raise SplitError(f"the manifest of {folder} was edited", got="another fingerprint", remedy=_RESTORE)
-        split = cls(folder, {part: Faces.from_csv(folder / f"{part}.csv") for part in PARTS}, manifest)
+        parts = {part: Faces.from_csv(folder / f"{part}.csv") for part in PARTS}
+        split = cls(folder, parts, manifest, leakage_allowed=allow_leakage)
         if _images_by_source(split.parts) != _told_by_source(manifest):
             raise SplitError(f"the manifest of {folder} was edited", got="other sources", remedy=_RESTORE)
         return split
@@ -119,6 +132,28 @@ def refuse_shared_groups(parts: Mapping[Part, Faces]) -> None:
                 got=", ".join(f"{path} in {part}" for path, part in zip(first["path"], first["part"], strict=True)),
                 remedy="freeze the split anew with `agecls split`: it keeps the images of one group together",
             )
+
+
+def leaking_rows(parts: Mapping[Part, Faces]) -> pd.DataFrame:
+    """Images that share a group or their content with a stronger part; test is stronger than valid, valid than train.
+
+    Returns:
+        Columns ``part``, ``path``, ``source``, ``group``, ``with`` (a path of the strongest part that shares it) and
+        ``with_part``, in the order of the parts.
+    """
+    order = {part: number for number, part in enumerate(PARTS)}
+    table = pd.concat([faces.table.assign(part=part) for part, faces in parts.items()], ignore_index=True)
+    rank = table["part"].map(order)
+    found: list[pd.DataFrame] = []
+    for column in ("group", "sha256"):
+        strongest = rank.groupby(table[column]).transform("max")
+        first = table[rank == strongest].drop_duplicates(column).set_index(column)
+        weak = table[rank < strongest]
+        other = first.loc[weak[column]]
+        found.append(weak.assign(**{"with": other["path"].to_numpy(), "with_part": other["part"].to_numpy()}))
+    rows = pd.concat(found).drop_duplicates(["part", "path", "source"])
+    rows = rows.assign(rank=rows["part"].map(order)).sort_values(["rank", "path", "source"], kind="stable")
+    return rows[["part", "path", "source", "group", "with", "with_part"]].reset_index(drop=True)
 
 
 def _images_by_source(parts: Mapping[Part, Faces]) -> dict[str, int]:

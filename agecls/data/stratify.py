@@ -45,7 +45,12 @@ def name_strata(table: pd.DataFrame, bins: Bins, smallest_fraction: float) -> li
 
 
 def assign_parts(
-    groups: Sequence[str], strata: Sequence[str], ages: Floats, fractions: Sequence[float], seed: int
+    groups: Sequence[str],
+    strata: Sequence[str],
+    ages: Floats,
+    fractions: Sequence[float],
+    seed: int,
+    pinned: Ints | None = None,
 ) -> Ints:
     """Assign each row to a part; rows of one group always to the same.
 
@@ -58,9 +63,12 @@ def assign_parts(
         ages: age in years for ordering within a stratum, shape (N,).
         fractions: share of each part, above 0, summing to 1.
         seed: any whole number.
+        pinned: part number of each row that may go nowhere else, -1 elsewhere, shape (N,); equal within a group. The
+            others make up for them.
 
     Returns:
-        Part number of each row, shape (N,). The size of each part is within the largest group's size of its share.
+        Part number of each row, shape (N,). The size of each part is within the largest group's size of its share,
+        unless more rows are pinned to a part than it has room for.
     """
     share = np.asarray(fractions, dtype=np.float64)
     code, names = pd.factorize(np.asarray(groups, dtype=object), sort=True)
@@ -69,11 +77,13 @@ def assign_parts(
     stratum, stratum_names = pd.factorize(np.asarray(strata, dtype=object), sort=True)
     parts = np.full(len(code), -1, dtype=np.int64)
 
-    several = np.flatnonzero(sizes[code] > 1)
+    forced = np.full(len(code), -1, dtype=np.int64) if pinned is None else pinned
+    placed = (sizes[code] > 1) | (forced >= 0)
+    several = np.flatnonzero(placed)
     if len(several):
         cells = _cells(stratum[several], stratum_names)
-        parts[several] = _place_groups(code[several], sizes, chance, cells, share)
-    single = np.flatnonzero(sizes[code] == 1)
+        parts[several] = _place_groups(code[several], sizes, chance, cells, share, forced[several])
+    single = np.flatnonzero(~placed)
     taken = np.zeros((len(stratum_names), len(share)), dtype=np.int64)
     np.add.at(taken, (stratum[several], parts[several]), 1)
     quota = _quotas(np.bincount(stratum[single], minlength=len(stratum_names)), taken, share)
@@ -96,9 +106,9 @@ def _cells(stratum: Ints, names: Iterable[str]) -> Ints:
     return flat.reshape(labels.shape)[stratum].astype(np.int64)
 
 
-def _place_groups(code: Ints, sizes: Ints, chance: Floats, cells: Ints, share: Floats) -> Ints:
-    """Place groups of several images, largest first, each in the part that lacks most of what it holds."""
-    order = np.lexsort((cells[:, 0], code, chance[code], -sizes[code]))
+def _place_groups(code: Ints, sizes: Ints, chance: Floats, cells: Ints, share: Floats, forced: Ints) -> Ints:
+    """Place groups, pinned ones first, then the largest first, each in the part that lacks most of what it holds."""
+    order = np.lexsort((cells[:, 0], code, chance[code], -sizes[code], forced < 0))
     bounds = np.flatnonzero(np.diff(code[order], prepend=-1))
     want = np.bincount(cells.ravel())[:, None] * share
     have = np.zeros_like(want)
@@ -111,7 +121,7 @@ def _place_groups(code: Ints, sizes: Ints, chance: Floats, cells: Ints, share: F
         need = (1 - have[touched] / want[touched]).sum(axis=0)
         # Only near the neediest part: of three parts, none then ends more than `largest` away from its share.
         near = lacking >= lacking.max() - largest / 2
-        part = int(np.argmax(np.where(near, need, -np.inf)))
+        part = int(forced[rows[0]]) if forced[rows[0]] >= 0 else int(np.argmax(np.where(near, need, -np.inf)))
         np.add.at(have[:, part], touched, 1)
         lacking[part] -= len(rows)
         parts[rows] = part

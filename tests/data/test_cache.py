@@ -62,6 +62,7 @@ def split(utk_folder: Path, tmp_path: Path) -> Split:
 
 @pytest.fixture
 def faces(split: Split) -> Faces:
+    clear_cache()  # of the looks that freezing left there
     return Faces.concat(list(split.parts.values()))
 
 
@@ -113,8 +114,8 @@ def test_size_and_channels_and_images_have_entries_of_their_own(faces: Faces, de
     decode(17, 1)
     decode(16, 1, faces.select(np.arange(5)))
     count = len(faces) - 1
-    found = {(entry.count, entry.size, entry.channels) for entry in list_entries()}
-    assert found == {(count, 16, 1), (count, 16, 3), (count, 17, 1), (5, 16, 1)}
+    found = {(entry.count, entry.kind) for entry in list_entries()}
+    assert found == {(count, "16px-1"), (count, "16px-3"), (count, "17px-1"), (5, "16px-1")}
 
 
 def test_nothing_but_the_entry_and_its_lock_stays(decode: Decode, cache: Path) -> None:
@@ -198,14 +199,14 @@ def test_least_recently_used_entries_make_room(decode: Decode, monkeypatch: pyte
     monkeypatch.setenv("AGECLS_CACHE_GB", "6e-5")
     decode(20)
     decode(21)
-    first, second = sorted(list_entries(), key=lambda entry: entry.size)
+    first, second = sorted(list_entries(), key=lambda entry: entry.kind)
     use(first.folder, 1000)
     use(second.folder, 2000)
     decode(20)
     decode(22)
-    assert [entry.size for entry in list_entries()] == [22, 20]
+    assert [entry.kind for entry in list_entries()] == ["22px-1", "20px-1"]
     decode(100)
-    assert [entry.size for entry in list_entries()] == [100]
+    assert [entry.kind for entry in list_entries()] == ["100px-1"]
 
 
 def test_what_fits_stays(decode: Decode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,11 +234,11 @@ def test_entries_are_listed_most_recently_used_first(decode: Decode) -> None:
     for size in (20, 21, 22):
         decode(size)
     for entry in list_entries():
-        use(entry.folder, 1000 + 10 * abs(entry.size - 21))
+        use(entry.folder, 1000 + 10 * abs(int(entry.kind[:2]) - 21))
     decode(21)
     newest = describe_entries()[0]
-    assert set(newest) == {"folder", "count", "size", "channels", "bytes", "used"}
-    assert (newest["size"], newest["count"], newest["channels"]) == (21, 63, 1)
+    assert set(newest) == {"folder", "count", "kind", "bytes", "used"}
+    assert (newest["kind"], newest["count"]) == ("21px-1", 63)
     assert newest["folder"] == list_entries()[0].folder.name
 
 
@@ -246,9 +247,9 @@ def test_clearing_frees_everything_the_cache_made_and_nothing_else(decode: Decod
     decode(21)
     (cache / ".v1-20px-1-abc.123").mkdir()
     (cache / "mine").mkdir()
-    (cache / "mine" / "entry.json").write_text('{"count": 1, "size": 1, "channels": 1}')
+    (cache / "mine" / "entry.json").write_text('{"count": 1, "kind": "1px-1"}')
     (cache / "mine" / "images.npy").touch()
-    assert sorted(entry.size for entry in list_entries()) == [20, 21]
+    assert sorted(entry.kind for entry in list_entries()) == ["20px-1", "21px-1"]
     expected = sum(entry.bytes for entry in list_entries())
     assert clear_cache() == expected > 2 * 63 * 400
     assert [path.name for path in cache.iterdir()] == ["mine"]
