@@ -14,11 +14,16 @@ from rich.table import Table
 from agecls.errors import AgeclsError
 
 if TYPE_CHECKING:
+    from agecls.audit import Audit, Check
+    from agecls.data.adopt import Adopted
     from agecls.data.freeze import Frozen
     from agecls.predict import Prediction
 
 ROWS: Final = 50
 """Predictions listed on the screen at most."""
+
+FINDINGS: Final = 20
+"""Findings of one check of an audit listed on the screen at most."""
 
 
 def results() -> Console:
@@ -73,12 +78,50 @@ def show_frozen(frozen: "Frozen") -> None:
             table.add_row(f"{kind} {name}", *(f"{share:.2%}" for share in shares), end_section=name == names[-1])
     console.print(table)
     groups = manifest["groups"]
-    links = ", ".join(f"{count:,} by {kind}" for kind, count in groups["links"].items() if count) or "none"
-    console.print(
-        f"groups that share a part: {groups['of_several_images']:,} of several images, the largest of "
-        f"{groups['largest']} (links: {links})"
-    )
+    links = _list_links(groups["links"])
+    sharing = "groups" if manifest["leaks"] else "groups that share a part"
+    console.print(f"{sharing}: {groups['of_several_images']:,} of several images (links: {links})")
+    if groups["largest"] > 1:
+        made = _list_links(groups["largest_links"])
+        console.print(f"largest group: {groups['largest']} images, {groups['largest_group']} (links: {made})")
+    if manifest["conflicts"]:
+        fate = {"train": "kept to train", "drop": "left out", "keep": "left where they fell"}[manifest["on_conflict"]]
+        console.print(
+            f"conflicts: {manifest['conflicts']:,} images of photographs with different labels, {fate} (conflicts.csv)"
+        )
     show_rejected([row.reason for row in frozen.rejected], console)
+
+
+def show_adopted(adopted: "Adopted") -> None:
+    """Print an adopted split, its leaks or what their repair dropped, and what its tables did not say."""
+    show_frozen(adopted.frozen)
+    console = results()
+    split = adopted.frozen.split
+    told = split.manifest["adopted"]
+    lost = " and ".join(f"{count:,} of {part}" for part, count in adopted.dropped.items())
+    if told["not_named"]:
+        console.print(f"left out: {told['not_named']:,} images that no table names")
+    if adopted.ages is not None:
+        example = f", such as {adopted.ages.example}" if adopted.ages.rows else ""
+        console.print(escape(f"ages: {adopted.ages.rows:,} rows give another age than the source{example}"))
+    if told["repaired"]:
+        console.print(f"repaired: {lost} dropped because they belong with images of a stronger part; test is as it was")
+    elif len(adopted.leaks):
+        parts = Counter(adopted.leaks["part"])
+        leaking = " and ".join(f"{parts[part]:,} of {part}" for part in adopted.dropped)
+        kinds = Counter(kind for why in adopted.leaks["why"] for kind in why.removeprefix("chain: ").split())
+        console.print(f"LEAKS: {leaking} belong with images of a stronger part (leaks.csv says which, and why)")
+        console.print(f"  {_list_links(dict(kinds))}")
+        console.print(
+            "the split is written as it is; commands refuse it (exit 3) without --allow-leakage\n"
+            f"--repair would drop {lost}, or a few more, and leave test as it is"
+        )
+    else:
+        console.print("no leak: no image of one part belongs with an image of another")
+
+
+def _list_links(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} by {kind}" for kind, count in counts.items() if count) or "none"
 
 
 def show_rejected(reasons: Sequence[str], console: Console) -> None:
@@ -89,6 +132,43 @@ def show_rejected(reasons: Sequence[str], console: Console) -> None:
         console.print(f"  {count:,}  {escape(printable(reason))}")
     if len(counts) > 10:
         console.print(f"  {sum(count for _, count in counts[10:]):,}  for {len(counts) - 10} other reasons")
+
+
+def show_audit(audit: "Audit") -> None:
+    """Print one line for each check of a split, then the first findings of those that are not well."""
+    console = results()
+    table = Table(title=f"{audit.folder}  {audit.fingerprint[:12]}", title_justify="left")
+    table.add_column("check", overflow="fold")
+    table.add_column("")
+    table.add_column("found", overflow="fold")
+    for check in audit.checks:
+        outcome = "" if check.ok and not check.findings else escape(printable(check.findings[0].what))
+        counted = outcome if len(check.findings) == 1 else f"{check.count:,}" if not check.ok else outcome
+        table.add_row(escape(printable(check.name)), "ok" if check.ok else "[bold red]FOUND[/]", counted)
+    console.print(table)
+    for check in audit.checks:
+        if not check.ok and check.findings:
+            _show_findings(check, console)
+    for each in audit.not_checked:
+        console.print(escape(printable(f"not checked: {each.name}: {each.why}")))
+    found = [check.name for check in audit.checks if not check.ok]
+    verdict = f"found something: {', '.join(found)}" if found else "clean, as far as it was checked"
+    console.print(escape(printable(f"{audit.folder}: {verdict}")))
+
+
+def _show_findings(check: "Check", console: Console) -> None:
+    """Print the first findings of one check, and how many more there are."""
+    table = Table(title=f"{escape(printable(check.name))}: {check.count:,}", title_justify="left")
+    for heading in ("image", "part", "what", "with", "part"):
+        table.add_column(heading, overflow="fold")
+    for finding in check.findings[:FINDINGS]:
+        places = [(printable(each.path), each.part) for each in finding.images[:2]]
+        (first, part), (second, other) = [*places, ("", ""), ("", "")][:2]
+        what = printable(finding.what) + ("" if finding.score is None else f" {finding.score:.3f}")
+        table.add_row(*map(escape, (first, part, what, second, other)))
+    console.print(table)
+    if len(check.findings) > FINDINGS:
+        console.print(f"and {len(check.findings) - FINDINGS:,} more; --json FILE lists them")
 
 
 def show_predictions(predictions: Sequence["Prediction"], *, leaked: bool) -> None:

@@ -1,19 +1,20 @@
 """``agecls split``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from agecls.commands.options import SOURCES, Codes, Columns, Roots, Table, check_source, table_options
 from agecls.defaults import default, default_roots
 from agecls.errors import UsageError
-from agecls.screen import say, show_frozen
+from agecls.screen import say, show_adopted, show_frozen
 
 EXAMPLE = "Example: agecls split --source utkface --root faces/UTKFace --out splits/utkface"
 
 
 def split(
+    context: typer.Context,
     source: Annotated[
         list[str] | None,
         typer.Option(
@@ -29,6 +30,25 @@ def split(
     bins: Annotated[
         str | None, typer.Option(metavar="BINS", help="Age bins to stratify by: preset, list or bins.json. Default: 7.")
     ] = None,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="Group photographs of one adult too, by face embedding; an extra.")
+    ] = False,
+    conflicts: Annotated[
+        Literal["train", "drop", "keep"],
+        typer.Option(help="Photographs whose labels disagree: to train alone, out of the split, or anywhere."),
+    ] = "train",
+    largest_group: Annotated[
+        float, typer.Option(metavar="SHARE", help="Stop where a group holds more than this share of all images.")
+    ] = 0.01,
+    adopt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRAIN.csv,VALID.csv,TEST.csv", help="Take the parts from these tables instead of drawing them."
+        ),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Drop from an adopted split what leaks; test stays, train gives way first.")
+    ] = False,
     count: Annotated[int, typer.Option(help="Faces that source synthetic draws into an empty root.", min=1)] = 3000,
     table: Table = None,
     column: Columns = None,
@@ -36,14 +56,26 @@ def split(
 ) -> None:
     """Freeze train, valid and test as CSV files, once.
 
-    Every image is opened, hashed and checked. Byte-identical images and images of one UTKFace millisecond stamp always
-    share a part. Age bin, gender and ethnicity are shared out alike. What cannot be used goes to quarantine.csv with
-    its reason. An existing split is never written over.
+    Every image is opened, hashed, checked and compared with all others. Images that are the same photograph (byte for
+    byte, pixel for pixel, or re-encoded, resized, mirrored, cropped, brightened), that share a millisecond stamp of
+    UTKFace or an identity always share a part; links.csv says why. Age bin, gender and ethnicity are shared out alike.
+    What cannot be used goes to quarantine.csv, photographs with two different labels to conflicts.csv. An existing
+    split is never written over.
+
+    --adopt takes a split that someone else made: images are matched by file name, rows without one go to
+    quarantine.csv, and images that share a photograph, a stamp or an identity with a stronger part are listed in
+    leaks.csv (exit 1), or dropped with --repair. Source csv then reads its labels from these tables, unless --table
+    names another one.
     """
     from agecls.bins import Bins
-    from agecls.data.freeze import freeze_split
+    from agecls.data.freeze import Grouping, freeze_split
     from agecls.data.split import parse_fractions
 
+    if repair and adopt is None:
+        raise UsageError(
+            "--repair mends an adopted split", remedy="name its tables: --adopt TRAIN.csv,VALID.csv,TEST.csv"
+        )
+    tables = None if adopt is None else _adopted_tables(adopt, context, conflicts)
     sources = [check_source(name) for name in source or [default(None, "utkface", "--source", say)]]
     roots = default_roots(root or (), say)
     if len(roots) != len(sources):
@@ -59,7 +91,30 @@ def split(
         _draw_if_empty(roots[sources.index("synthetic")], count)
     options = table_options(table, column, code)
     pairs = list(zip(sources, roots, strict=True))
-    show_frozen(freeze_split(pairs, folder, fractions=shares, seed=seed, bins=chosen, options=options))
+    grouping = Grouping(identity=identity, on_conflict=conflicts, largest_share=largest_group)
+    if tables is not None:
+        from agecls.data.adopt import adopt_split
+
+        adopted = adopt_split(pairs, tables, folder, bins=chosen, repair=repair, options=options, grouping=grouping)
+        show_adopted(adopted)
+        if len(adopted.leaks):
+            raise typer.Exit(1)
+        return
+    frozen = freeze_split(pairs, folder, fractions=shares, seed=seed, bins=chosen, options=options, grouping=grouping)
+    show_frozen(frozen)
+
+
+def _adopted_tables(adopt: str, context: typer.Context, conflicts: str) -> tuple[Path, Path, Path]:
+    """The tables of --adopt, once no flag is given that only a drawn split can follow."""
+    from agecls.data.adopted_tables import parse_tables
+
+    for name in ("fractions", "seed", "conflicts"):
+        origin = context.get_parameter_source(name)
+        if origin is not None and origin.name == "COMMANDLINE" and not (name == "conflicts" and conflicts == "keep"):
+            raise UsageError(
+                f"--{name} has no say in an adopted split", remedy="leave it out: the tables of --adopt say the parts"
+            )
+    return parse_tables(adopt)
 
 
 def _draw_if_empty(root: Path, count: int) -> None:

@@ -155,7 +155,7 @@ def _manifest(contents: Contents, digests: dict[str, str]) -> dict[str, Any]:
         "leaks": leaks,
         **contents.notes,
         "groups": _describe_groups(contents),
-        "strata": _describe_strata(contents.strata),
+        "strata": describe_strata(contents.strata),
         "sha256": digests,
         "software": {"agecls": __version__, **{name: version(name) for name in ("numpy", "pandas", "pillow")}},
     }
@@ -201,7 +201,7 @@ def _tally(values: "pd.Series[str]") -> dict[str, int]:
     return {str(name): int(count) for name, count in values.value_counts().sort_index().items()}
 
 
-def _describe_strata(placed: Sequence[str]) -> dict[str, list[int]]:
+def describe_strata(placed: Sequence[str]) -> dict[str, list[int]]:
     """Images of each stratum in train, valid and test."""
     strata: dict[str, list[int]] = {}
     for name, count in sorted(_tally(pd.Series(placed, dtype=object)).items()):
