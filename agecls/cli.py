@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from agecls import __version__
-from agecls.commands import cache, evaluate, predict, split, train
+from agecls.commands import audit, cache, evaluate, predict, split, train
 from agecls.errors import AgeclsError
 from agecls.screen import results, show_error
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(epilog=split.EXAMPLE)(split.split)
+app.command(epilog=audit.EXAMPLE)(audit.audit)
 app.command(epilog=train.EXAMPLE)(train.train)
 app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command(epilog=predict.EXAMPLE)(predict.predict)

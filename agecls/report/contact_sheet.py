@@ -28,6 +28,7 @@ def contact_sheet(
     *,
     title: str = "",
     leaked: bool = False,
+    columns: int | None = None,
 ) -> Image.Image:
     """Draw faces in a grid with lines of text under each.
 
@@ -36,6 +37,7 @@ def contact_sheet(
         captions: as many as images; lines under each image, each text or ``(text, probability in 0..1)``.
         title: one line above the grid.
         leaked: whether to mark the sheet LEAKED.
+        columns: faces in a row; by default as many as make the grid about square, at most 8.
 
     Returns:
         RGB image.
@@ -48,7 +50,7 @@ def contact_sheet(
         raise UsageError("a contact sheet needs one caption for each of at least one image", got=got)
     more = len(images) - SHOWN
     images, captions = images[:SHOWN], captions[:SHOWN]
-    columns = min(_COLUMNS, math.ceil(math.sqrt(len(images))))
+    columns = columns or min(_COLUMNS, math.ceil(math.sqrt(len(images))))
     rows = math.ceil(len(images) / columns)
     cell = _FACE + 8 + max(_height(lines) for lines in captions)
     width = max(2 * _MARGIN + columns * (_FACE + _GAP) - _GAP, 2 * _MARGIN + 2 * _FACE)
