@@ -11,8 +11,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from agecls.data.pixels import decode_square
-from agecls.data.scan import read_whole
+from agecls.data.pixels import decode_square, read_whole
 from agecls.data.sources.walk import IMAGE_SUFFIXES, walk_images
 from agecls.errors import DataError, UsageError
 from agecls.files import write_whole
@@ -33,15 +32,18 @@ class Prediction:
         path: as it was given or found.
         tasks: for each task ``label`` and ``probabilities`` (class name to probability).
         error: why there is no answer; "" where there is one.
+        leaked: whether a run that was asked, or an ancestor of one, was trained past a leakage guard.
     """
 
     path: str
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     error: str = ""
+    leaked: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The contract's object: ``path`` with ``tasks`` or ``error``."""
-        return {"path": self.path, "error": self.error} if self.error else {"path": self.path, "tasks": self.tasks}
+        """The contract's object: ``path`` with ``tasks`` or ``error``, and ``leaked`` only where that is true."""
+        answer = {"error": self.error} if self.error else {"tasks": self.tasks}
+        return {"path": self.path, **answer, **({"leaked": True} if self.leaked else {})}
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def predict_images(runs: Sequence[Run], images: Sequence[Path]) -> list[Predicti
         RunError: a run's weights cannot be used.
     """
     networks = [run.network() for run in runs]
+    leaked = any(run.leaked for run in runs)
     names, device = name_tasks(runs), best_device()
     predictions: list[Prediction] = []
     with progress("predicting", len(images)) as advance:
@@ -139,7 +142,9 @@ def predict_images(runs: Sequence[Run], images: Sequence[Path]) -> list[Predicti
                     }
             ready = iter(answers)
             predictions += [
-                Prediction(str(path), error=entry) if isinstance(entry, str) else Prediction(str(path), next(ready))
+                Prediction(str(path), error=entry, leaked=leaked)
+                if isinstance(entry, str)
+                else Prediction(str(path), next(ready), leaked=leaked)
                 for path, entry in zip(chunk, prepared, strict=True)
             ]
             advance(len(chunk))
@@ -156,16 +161,21 @@ def _prepare(path: Path, ways: set[Preprocessing]) -> dict[Preprocessing, Any] |
 
 
 def write_csv(predictions: Sequence[Prediction], path: Path) -> None:
-    """Write one row an image: path, error, and for each task its label and the probability of every class."""
+    """Write one row an image: path, error, and for each task its label and the probability of every class.
+
+    A last column ``leaked`` stands in it only where a run was trained past a leakage guard.
+    """
     tasks = next((each.tasks for each in predictions if each.tasks), {})
     header = ["path", "error"]
     for task, answer in tasks.items():
         header += [task, *(f"{task}:{label}" for label in answer["probabilities"])]
+    mark = ["true"] if any(each.leaked for each in predictions) else []
+    header += ["leaked"] * len(mark)
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     for each in predictions:
-        writer.writerow([each.path, each.error, *_cells(each, tasks)])
+        writer.writerow([each.path, each.error, *_cells(each, tasks), *mark])
     write_whole(path, buffer.getvalue().encode("utf-8", "backslashreplace"))
 
 

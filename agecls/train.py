@@ -1,12 +1,9 @@
 """Train one classifier on a frozen split."""
 
 import dataclasses
-import logging
 import signal
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +21,13 @@ from agecls.labels import Task
 from agecls.learn.datamodule import FaceData
 from agecls.learn.inference import best_device
 from agecls.learn.lineage import Lineage
+from agecls.learn.only import write_only
 from agecls.learn.precision import Choice, choose_precision
+from agecls.learn.quiet import quiet_lightning
 from agecls.learn.run import Preprocessing, Run, TrainedOn, class_names
-from agecls.learn.run_folder import alone_in, flatten, prepare_folder, refuse_other_run
+from agecls.learn.run_folder import alone_in, flatten, prepare_folder, refuse_other_run, resumed
 from agecls.learn.task import FaceTask
+from agecls.learn.warm_start import WarmStart, reopen_parent
 from agecls.learn.watch import EpochBar, KeepBest, read_epoch
 from agecls.report.pictures import confusion_picture
 
@@ -45,6 +45,9 @@ class TrainRequest:
         config: settings.
         out: folder of the run; None takes the next free ``runs/<task>-<bins>-<n>``.
         resume: go on from the run's last checkpoint.
+        init_from: folder of a run whose weights to start from.
+        only: labels that every image must have, such as ``{"gender": "male"}``; empty takes all.
+        allow_leakage: go on past a leakage guard, and mark the run and all that is made from it.
         progress: whether to show a progress bar.
     """
 
@@ -56,6 +59,9 @@ class TrainRequest:
     config: Config
     out: Path | None = None
     resume: bool = False
+    init_from: Path | None = None
+    only: Mapping[str, str] = field(default_factory=dict)
+    allow_leakage: bool = False
     progress: bool = False
 
 
@@ -69,9 +75,13 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
     Raises:
         UsageError: ``out`` exists already, or there is nothing to resume.
         DataError: images are missing or a class has no training image.
+        RunError: the run to start from, or to resume, cannot be used.
+        LeakageError: the run to start from, or an ancestor, was fitted on images of valid or test.
     """
     config, classes = request.config, class_names(request.task, request.bins)
-    data = FaceData(request.split, request.roots, request.task, request.bins, config)
+    # A resumed run has its parent's weights in its checkpoint, and its parent's lineage in its own.
+    start = WarmStart.load(request.init_from, config.network) if request.init_from and not request.resume else None
+    data = FaceData(request.split, request.roots, request.task, request.bins, config, request.only)
     counts = data.class_counts(len(classes))
     if not counts.all():
         empty = classes[int(np.flatnonzero(counts == 0)[0])]
@@ -82,6 +92,10 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
     for part, missing in data.unlabelled.items():
         if missing:
             say(f"{missing} images of {part} have no label for these classes and are left out")
+    leaks = request.split.leaks
+    if start:
+        met = start.guard(data, request.split.fingerprint, allow_leakage=request.allow_leakage, say=say)
+        leaks = max(leaks, met, start.parent.leaked_count)
     folder, checkpoint = prepare_folder(request.out, f"{request.task}-{request.bins_name}", resume=request.resume)
     device = best_device()
     precision = choose_precision(config, len(classes), device)
@@ -99,19 +113,32 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
             str(request.split.folder.absolute()),
             tuple(str(request.roots[source].absolute()) for source in request.split.sources),
         ),
+        leaked=leaks > 0 or (start is not None and start.parent.leaked),
+        leaked_count=leaks,
+        parents=(start.as_parent(),) if start else (),
+        only=request.only,
     )
     with alone_in(folder):
         if request.resume:
             old = Run.load(folder)
-            refuse_other_run(old, run)
+            refuse_other_run(old, run, request.init_from)
             if old.status == "finished":
                 say(f"{folder} is finished; there is nothing to resume")
                 return old
-            run = dataclasses.replace(run, metrics=old.metrics)
-        _introduce(request, data, folder, precision, counts, say)
+            run = resumed(old, run)
+            start = reopen_parent(run) if checkpoint is None else None
+        else:
+            # Before the record, so that no run is ever without one.
+            Lineage.of(
+                folder.name,
+                request.split.fingerprint,
+                fitted=data.seen("train"),
+                selected=data.seen("valid"),
+                parents=[start.lineage] if start else [],
+            ).save(folder)
+        _introduce(request, data, run, precision, counts, say)
         run.save()
-        Lineage.of(data.hashes("train"), data.hashes("valid")).save(folder)
-        return _fit(request, run, data, counts, checkpoint, say)
+        return _fit(request, run, data, counts, checkpoint, start, say)
 
 
 def _fit(
@@ -120,6 +147,7 @@ def _fit(
     data: FaceData,
     counts: npt.NDArray[np.int64],
     checkpoint: Path | None,
+    start: WarmStart | None,
     say: Callable[[str], None],
 ) -> Run:
     settings = run.config.train
@@ -127,6 +155,8 @@ def _fit(
     if checkpoint is not None:
         data.first_epoch = read_epoch(checkpoint) + 1
     task = FaceTask(run.config, torch.from_numpy(counts))
+    if start:
+        start.fill(task.network, run.config.network, run.classes, say)
     keep = KeepBest(run, say)
     callbacks: list[Callback] = [keep, ConfusionPictures(run, settings.picture_every)]
     if settings.patience:
@@ -137,11 +167,7 @@ def _fit(
         callbacks.append(EpochBar())
     logger = TensorBoardLogger(run.folder, name="", version="tensorboard", default_hp_metric=False)
     logger.log_hyperparams(flatten(run.config.model_dump(mode="json")))
-    with warnings.catch_warnings(), _quiet_lightning():
-        # Both speak of choices made here on purpose: no loader processes on two cores, and no epoch-end scheduler.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*", module="pytorch_lightning")
+    with quiet_lightning():
         trainer = pl.Trainer(
             accelerator="auto",
             devices=1,
@@ -194,6 +220,7 @@ class ConfusionPictures(Callback):
             "split": self.run.split.name,
             "part": "valid",
             "leaked": self.run.leaked,
+            "leaked_count": self.run.leaked_count,
         }
         trainer.logger.experiment.add_figure("valid_confusion", confusion_picture(shown), epoch)  # type: ignore[union-attr]
 
@@ -201,29 +228,20 @@ class ConfusionPictures(Callback):
 def _introduce(
     request: TrainRequest,
     data: FaceData,
-    folder: Path,
+    run: Run,
     precision: Choice,
     counts: npt.NDArray[np.int64],
     say: Callable[[str], None],
 ) -> None:
-    names = class_names(request.task, request.bins)
-    say(f"run        {folder}")
+    say(f"run        {run.folder}")
+    if run.leaked:
+        say(f"LEAKED     {run.leaked_count} images: no score of this run, or of one made from it, holds for new faces")
     say(
         f"split      {request.split.folder} ({request.split.fingerprint[:12]}): "
         + ", ".join(f"{part} {len(faces)}" for part, faces in data.faces.items())
     )
-    say("train      " + ", ".join(f"{name}: {count}" for name, count in zip(names, counts, strict=True)))
+    if run.only:
+        say(f"only       {write_only(run.only)}, in every part")
+    say("train      " + ", ".join(f"{name}: {count}" for name, count in zip(run.classes, counts, strict=True)))
     say(f"precision  {precision}")
     say(f"workers    {data.workers}")
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's notes on devices and its advertisements off the screen."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -10,6 +10,7 @@ from sklearn.metrics import f1_score
 
 from agecls.bins import Bins
 from agecls.data.freeze import freeze_split
+from agecls.data.sources import SourceName
 from agecls.data.split import Split
 from agecls.data.synthetic import draw_faces
 from agecls.errors import DataError, LeakageError, RunError, SplitError
@@ -61,12 +62,35 @@ def test_damaged_ledger_is_said_and_not_reset(run: Run, drawn_split: Split, draw
     assert (run.folder / "ledger.json").read_text() == "{"
 
 
-def test_another_split_is_refused(run: Run, drawn_split: Split, drawn_faces: Path, tmp_path: Path) -> None:
-    other = freeze_split(
-        [("synthetic", drawn_faces)], tmp_path / "other", fractions=(0.6, 0.2, 0.2), seed=1, bins=Bins.parse("4")
-    ).split
+def freeze(faces: Path, out: Path, seed: int) -> Split:
+    source: list[tuple[SourceName, Path]] = [("synthetic", faces)]
+    return freeze_split(source, out, fractions=(0.6, 0.2, 0.2), seed=seed, bins=Bins.parse("4")).split
+
+
+def test_another_split_where_the_own_one_was_is_refused(run: Run, drawn_faces: Path, tmp_path: Path) -> None:
+    freeze(drawn_faces, tmp_path / "other", seed=1)
+    record = json.loads((run.folder / "run.json").read_text())
+    record["split"]["folder"] = str(tmp_path / "other")
+    (run.folder / "run.json").write_text(json.dumps(record))
     with pytest.raises(SplitError, match="another split"):
-        evaluate_part(run, "test", other, other.roots([drawn_faces]))
+        split_of(Run.load(run.folder), None)
+
+
+def test_given_split_of_other_images_is_scored_and_said(run: Run, tmp_path: Path) -> None:
+    draw_faces(tmp_path / "new", 90, seed=97, size=64)
+    other = split_of(run, freeze(tmp_path / "new", tmp_path / "other", seed=0).folder)
+    evaluation = evaluate_part(run, "test", other, other.roots([tmp_path / "new"]))
+    assert evaluation.measured["n"] == len(other.parts["test"])
+    assert evaluation.measured["leaked"] is False
+    assert any("trained on another split" in note for note in evaluation.notes)
+
+
+def test_selection_on_scored_images_is_said(run: Run, drawn_split: Split, drawn_faces: Path) -> None:
+    roots = drawn_split.roots([drawn_faces])
+    count = len(drawn_split.parts["valid"])
+    told = f"{count} images to be scored helped to select run gender (early stopping)"
+    assert any(told in note for note in evaluate_part(run, "valid", drawn_split, roots).notes)
+    assert not any("select" in note for note in evaluate_part(run, "test", drawn_split, roots).notes)
 
 
 def test_folder_the_run_was_fitted_on_is_refused_by_content(run: Run, drawn_faces: Path, tmp_path: Path) -> None:

@@ -95,3 +95,21 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...], expected: str, age
     assert expected in " ".join(err.replace("│", " ").split())
     assert out == ""
     assert not (leaky / "theirs").exists()
+
+
+def test_a_split_that_names_an_image_in_two_parts_can_be_trained_on_where_allowed(
+    agecls: Callable[..., Any], utk_folder: Path, workplace: Path, tiny: tuple[str, ...]
+) -> None:
+    names = sorted(path.name for path in utk_folder.glob("*.jpg"))
+    for part, chosen in (("train", names[:44]), ("valid", names[44:54]), ("test", [names[0], *names[54:]])):
+        (workplace / f"{part}.csv").write_text("file\n" + "\n".join(chosen) + "\n", encoding="utf-8")
+    outcome = agecls("split", "--root", utk_folder, "--adopt", "train.csv,valid.csv,test.csv", "--out", "adopted")
+    assert outcome.code == 1
+    settings = [word for setting in tiny for word in ("--set", setting)]
+    command = ("train", "--task", "gender", "--split", "adopted", "--root", utk_folder, "--out", "run", *settings)
+    assert agecls(*command).code == 3
+    assert agecls(*command, "--allow-leakage").code == 0
+    assert agecls("evaluate", "run", "--part", "test", "--root", utk_folder).code == 3
+    outcome = agecls("evaluate", "run", "--part", "test", "--root", utk_folder, "--allow-leakage")
+    assert outcome.code == 0
+    assert "LEAKED" in outcome.out

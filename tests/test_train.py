@@ -40,7 +40,9 @@ def test_run_holds_what_the_contract_says(drawn_run: Run, drawn_split: Split) ->
     assert record["schema"] == 1
     assert record["status"] == "finished"
     assert record["leaked"] is False
+    assert record["leaked_count"] == 0
     assert record["parents"] == []
+    assert record["only"] == {}
     assert record["classes"] == ["male", "female"]
     assert record["split"]["fingerprint"] == drawn_split.fingerprint
     assert record["preprocessing"] == {"image_size": 32, "channels": 1, "scale": 1.0}
@@ -54,10 +56,14 @@ def test_run_holds_what_the_contract_says(drawn_run: Run, drawn_split: Split) ->
 def test_lineage_is_the_train_and_the_valid_part(drawn_run: Run, drawn_split: Split) -> None:
     lineage = Lineage.load(drawn_run.folder)
     hashes = {part: faces.table["sha256"].tolist() for part, faces in drawn_split.parts.items()}
-    assert lineage.seen(hashes["train"]).all()
-    assert not lineage.seen(hashes["valid"]).any()
-    assert not lineage.seen(hashes["test"]).any()
-    assert len(lineage.selected) == len(set(hashes["valid"]))
+    blank = np.zeros((len(drawn_split.parts["train"]), 64, 64), np.uint8)
+    met = {part: lineage.meet(each, blank[: len(each)]) for part, each in hashes.items()}
+    assert met["train"].exact.all()
+    assert not met["train"].selected.any()
+    assert met["valid"].selected.all()
+    assert not met["valid"].leaked.any()
+    assert not (met["test"].leaked | met["test"].selected).any()
+    assert lineage.ancestors[0].split == drawn_split.fingerprint
 
 
 def test_learns_drawn_faces_far_beyond_the_majority(drawn_run: Run, drawn_split: Split, drawn_faces: Path) -> None:

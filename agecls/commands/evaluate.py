@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from agecls.commands.options import Codes, Columns, Json, Roots, Table, table_options
+from agecls.commands.options import AllowLeakage, Codes, Columns, Json, Roots, Table, table_options
 from agecls.defaults import default_roots
 from agecls.errors import UsageError
 from agecls.labels import Source
@@ -17,13 +17,15 @@ EXAMPLE = "Example: agecls evaluate runs/age-7-1 --part test --json score.json -
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     part: Annotated[
-        Literal["valid", "test"] | None, typer.Option(metavar="valid|test", help="Part of the run's split.")
+        Literal["valid", "test"] | None, typer.Option(metavar="valid|test", help="Part of the split to score.")
     ] = None,
     source: Annotated[Source | None, typer.Option(help="Score a labelled folder of this kind instead.")] = None,
     root: Roots = None,
     split: Annotated[
-        Path | None, typer.Option("--split", metavar="DIR", help="The run's split, where it has moved.")
+        Path | None,
+        typer.Option("--split", metavar="DIR", help="Split whose part to score. Default: that of the training."),
     ] = None,
+    allow_leakage: AllowLeakage = False,
     json: Json = None,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write an HTML report with pictures into this folder.")
@@ -34,7 +36,8 @@ def evaluate(
 ) -> None:
     """Score a run: macro-F1 with a 95 % bootstrap interval, per class and per group, beside the majority baseline.
 
-    Images that the run was fitted on are refused (exit 3). Each opening of the test part is counted.
+    Images that the run or an ancestor was fitted on, and near twins of them, are refused (exit 3). Each opening of the
+    test part is counted.
     """
     if (part is None) == (source is None):
         raise UsageError(
@@ -48,15 +51,15 @@ def evaluate(
 
     loaded = Run.load(run)
     if part is not None:
-        frozen = split_of(loaded, split)
-        evaluation = evaluate_part(
-            loaded, part, frozen, roots_of(loaded, frozen, root or (), lambda: default_roots((), say))
-        )
+        frozen = split_of(loaded, split, allow_leakage=allow_leakage)
+        folders = roots_of(loaded, frozen, root or (), lambda: default_roots((), say))
+        evaluation = evaluate_part(loaded, part, frozen, folders, allow_leakage=allow_leakage)
     else:
         roots = default_roots(root or (), say)
         if len(roots) != 1 or source is None:
             raise UsageError("--source takes one --root", got=f"{len(roots)} roots")
-        evaluation = evaluate_source(loaded, source, roots[0], table_options(table, column, code))
+        options = table_options(table, column, code)
+        evaluation = evaluate_source(loaded, source, roots[0], options, allow_leakage=allow_leakage)
     print_measured(evaluation.measured, results())
     for note in evaluation.notes:
         say(note)

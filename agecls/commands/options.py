@@ -37,6 +37,10 @@ Codes = Annotated[
         "--code", metavar="CODE=WORD", help="Code of source csv, as gender:0=female or ethnicity:w=white. Repeatable."
     ),
 ]
+AllowLeakage = Annotated[
+    bool,
+    typer.Option("--allow-leakage", help="Go on where a leak is refused, and mark all that comes of it as LEAKED."),
+]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result to this file as JSON.")]
 SplitFolder = Annotated[
     Path | None, typer.Option("--split", metavar="DIR", help="Frozen split. Default: splits/utkface.")

@@ -165,10 +165,11 @@ def list_entries() -> list[Entry]:
 
 
 def clear_cache() -> int:
-    """Delete every entry and every half-built one; return the bytes freed."""
-    freed = sum(entry.bytes for entry in list_entries())
+    """Delete every entry, every half-built one and the faces embedded for identity; return the bytes freed."""
     top = cache_folder()
-    for path in [*top.glob("v[0-9]*-*"), *top.glob(".v[0-9]*-*")]:
+    embedded = [file.stat().st_size for file in top.glob("identity-*/**/*") if file.is_file()]
+    freed = sum(entry.bytes for entry in list_entries()) + sum(embedded)
+    for path in [*top.glob("v[0-9]*-*"), *top.glob(".v[0-9]*-*"), *top.glob("identity-*")]:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return freed
 

@@ -11,6 +11,7 @@ import pandas as pd
 from agecls.bins import Bins
 from agecls.data.conflicts import OnConflict, conflict_rows, find_conflicts
 from agecls.data.duplicates import LARGEST_SHARE, Links, find_links, group_names, refuse_chaining
+from agecls.data.embedding import require_models
 from agecls.data.faces import Faces
 from agecls.data.looks import keep_looks
 from agecls.data.publish import Contents, refuse_existing, write_split
@@ -135,6 +136,8 @@ def gather(sources: Sequence[tuple[SourceName, Path]], options: TableOptions, gr
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"--source {twice} is given twice", remedy="put the images of one source below one root")
+    if grouping.identity:
+        require_models()
     scanned = [(name, scan(name, root, read_source(name, root, options))) for name, root in sources]
     table = pd.concat([each.table for _, each in scanned], ignore_index=True)
     rejected = _gather_rejected(scanned)
@@ -159,7 +162,7 @@ def _link_persons(table: pd.DataFrame, roots: Mapping[str, Path]) -> tuple[Links
     from agecls.data.identity import PERSON, find_persons  # an extra, and slow to import
 
     found = find_persons(table, roots)
-    without = {"without_face": found.without_face, "too_young": found.too_young}
+    without = {name: getattr(found, name) for name in ("without_face", "too_young", "unreadable")}
     return found.links, {"identity": {"threshold": PERSON, **without}}
 
 

@@ -57,6 +57,12 @@ class Split:
         return len(leaking_rows(self.parts)) if self.leakage_allowed else 0
 
     @property
+    def everything(self) -> Faces:
+        """Every image of the split once, even one that an adopted split names in two parts."""
+        table = pd.concat([faces.table for faces in self.parts.values()], ignore_index=True)
+        return Faces(table.drop_duplicates(["source", "path"], ignore_index=True))
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """Names of the sources, in the order in which their roots are given."""
         return tuple(source["name"] for source in self.manifest["sources"])

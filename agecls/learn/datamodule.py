@@ -16,10 +16,13 @@ from agecls.bins import Bins
 from agecls.config import Config
 from agecls.data.cache import DecodedImages, decode_faces
 from agecls.data.faces import Faces
+from agecls.data.looks import look_at
+from agecls.data.spectrum import Hashes, Thumbnails
 from agecls.data.split import Part, Split
 from agecls.errors import DataError
 from agecls.labels import Task
 from agecls.learn.inference import EVAL_BATCH
+from agecls.learn.only import keep_only
 from agecls.learn.transforms import Augmentation, augment, build_augmentation, to_batch
 
 
@@ -122,23 +125,36 @@ class FaceData(pl.LightningDataModule):
         task: what is learnt.
         bins: age bins.
         config: settings.
+        only: labels that every image must have, such as ``{"gender": "male"}``; None takes all.
 
     Attributes:
+        faces: labelled faces of each part.
+        looks: thumbnails of all images of the split.
         first_epoch: where training begins; above 0 when it is resumed.
 
     Raises:
         DataError: a class has no training image, or a part has no labelled image.
     """
 
-    def __init__(self, split: Split, roots: Mapping[str, Path], task: Task, bins: Bins, config: Config) -> None:
+    def __init__(
+        self,
+        split: Split,
+        roots: Mapping[str, Path],
+        task: Task,
+        bins: Bins,
+        config: Config,
+        only: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
-        everything = Faces.concat(list(split.parts.values()))
+        everything = split.everything
+        self.looks = look_at(everything, roots)
         decoded = decode_faces(everything, roots, config.network.image_size, config.network.channels)
         self.faces: dict[Part, Faces] = {}
         self.unlabelled: dict[Part, int] = {}
         self.data: dict[Part, PartData] = {}
-        for part, faces in split.parts.items():
+        for part, whole in split.parts.items():
+            faces = keep_only(whole, only or {}, f"{part} of {split.name}")
             targets = faces.targets(task, bins)
             labelled = targets >= 0
             if not labelled.any():
@@ -152,9 +168,16 @@ class FaceData(pl.LightningDataModule):
         self.workers = choose_workers(config.train.workers)
         self.first_epoch = 0
 
-    def hashes(self, part: Part) -> list[str]:
-        """Content hash of each labelled image of a part."""
-        return self.faces[part].table["sha256"].tolist()
+    def seen(self, part: Part) -> tuple[list[str], Hashes]:
+        """Content hash and perceptual hash of each labelled image of a part."""
+        hashes = self.faces[part].table["sha256"].tolist()
+        return hashes, self.looks.perceptual(hashes)
+
+    def shown(self, *parts: Part) -> tuple[list[str], list[str], Thumbnails]:
+        """Path, content hash and thumbnail of each labelled image of some parts."""
+        table = Faces.concat([self.faces[part] for part in parts]).table
+        hashes = table["sha256"].tolist()
+        return table["path"].tolist(), hashes, self.looks.thumbnails[self.looks.rows(hashes)]
 
     def class_counts(self, classes: int) -> npt.NDArray[np.int64]:
         """Training images of each class, shape (K,)."""

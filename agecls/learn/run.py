@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import nn
+from torch import Tensor, nn
 
 from agecls import __version__
 from agecls.bins import Bins
@@ -75,6 +75,21 @@ class TrainedOn:
 
 
 @dataclass(frozen=True)
+class Parent:
+    """A run that another one was warm-started from.
+
+    Attributes:
+        name: of its folder.
+        folder: where it lay.
+        split: fingerprint of what it was trained on.
+    """
+
+    name: str
+    folder: str
+    split: str
+
+
+@dataclass(frozen=True)
 class Run:
     """A trained network and everything needed to use and to judge it.
 
@@ -90,10 +105,12 @@ class Run:
         metrics: of its best epoch, on valid.
         status: ``training``, ``interrupted`` or ``finished``.
         leaked: whether it or an ancestor was trained past a leakage guard.
+        leaked_count: the most images that leaked at any one step of its making, its ancestors' steps included.
         parents: runs it was warm-started from.
+        only: what its images were limited to, such as ``{"gender": "male"}``; empty for all images of the split.
 
     Raises:
-        RunError: classes and bins disagree.
+        RunError: classes and bins disagree, or leaked images are counted while ``leaked`` is False.
     """
 
     folder: Path
@@ -107,13 +124,21 @@ class Run:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     status: str = "training"
     leaked: bool = False
-    parents: tuple[str, ...] = ()
+    leaked_count: int = 0
+    parents: tuple[Parent, ...] = ()
+    only: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.classes != class_names(self.task, self.bins):
             raise RunError(
                 f"run {self.folder} has classes that are not those of its bins",
                 got=f"{', '.join(self.classes)} with bins {self.bins.text}",
+                remedy=_DAMAGED,
+            )
+        if self.leaked_count and not self.leaked:
+            raise RunError(
+                f"run {self.folder} counts leaked images and is not marked as leaked",
+                got=f"leaked_count {self.leaked_count}",
                 remedy=_DAMAGED,
             )
 
@@ -133,10 +158,12 @@ class Run:
             "preprocessing": asdict(self.preprocessing),
             "precision": self.precision,
             "split": asdict(self.split),
-            "parents": list(self.parents),
+            "only": dict(self.only),
+            "parents": [asdict(parent) for parent in self.parents],
             "metrics": dict(self.metrics),
             "status": self.status,
             "leaked": self.leaked,
+            "leaked_count": self.leaked_count,
             "software": {
                 "agecls": __version__,
                 **{name: version(name) for name in ("torch", "pytorch-lightning", "albumentations", "numpy", "pillow")},
@@ -185,24 +212,26 @@ class Run:
                 metrics=record["metrics"],
                 status=record["status"],
                 leaked=bool(record["leaked"]),
-                parents=tuple(record["parents"]),
+                leaked_count=int(record["leaked_count"]),
+                parents=tuple(Parent(**parent) for parent in record["parents"]),
+                only=dict(record["only"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(
                 f"{folder / RECORD} is damaged", got=f"{type(error).__name__} {error}", remedy=_DAMAGED
             ) from None
         except AgeclsError as error:
             raise RunError(f"{folder / RECORD} is damaged", got=str(error), remedy=_DAMAGED) from None
 
-    def network(self) -> nn.Module:
-        """Build the network with the run's weights, ready for prediction.
+    def tensors(self) -> dict[str, Tensor]:
+        """Read the run's weights.
 
         Raises:
-            RunError: the weights are missing, damaged or of another network.
+            RunError: they are missing or damaged.
         """
         path = self.folder / WEIGHTS
         try:
-            tensors = load_tensors(path.read_bytes())
+            return load_tensors(path.read_bytes())
         except FileNotFoundError:
             raise RunError(
                 f"run {self.folder} has no weights yet",
@@ -211,10 +240,20 @@ class Run:
             ) from None
         except (OSError, SafetensorError, struct.error, ValueError) as error:
             raise RunError(f"cannot read {path}", got=str(error).splitlines()[0], remedy=_DAMAGED) from None
+
+    def network(self) -> nn.Module:
+        """Build the network with the run's weights, ready for prediction.
+
+        Raises:
+            RunError: the weights are missing, damaged or of another network.
+        """
+        tensors = self.tensors()
         network = build_network(self.config.network, len(self.classes))
         try:
             network.load_state_dict(tensors)
         except RuntimeError as error:
             first = str(error).splitlines()[-1].strip()
-            raise RunError(f"{path} holds the weights of another network", got=first, remedy=_DAMAGED) from None
+            raise RunError(
+                f"{self.folder / WEIGHTS} holds the weights of another network", got=first, remedy=_DAMAGED
+            ) from None
         return network.to(memory_format=torch.channels_last).eval()

@@ -1,5 +1,6 @@
 """The folder of a training: made once, held by one process, resumed only as it was started."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from agecls.errors import RunError, UsageError
+from agecls.learn.lineage import Lineage
+from agecls.learn.only import write_only
 from agecls.learn.run import CHECKPOINT, RECORD, Run
 
 
@@ -56,21 +59,48 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def refuse_other_run(old: Run, new: Run) -> None:
-    """Resume only what was asked in the same words."""
-    for name, was, now in (
+def refuse_other_run(old: Run, new: Run, init_from: Path | None) -> None:
+    """Resume only what was asked in the same words; ``init_from`` may be left out, not named differently."""
+    if init_from is not None and [str(init_from.resolve())] != [parent.folder for parent in old.parents]:
+        started = f"warm-started from {old.parents[0].folder}" if old.parents else "not warm-started"
+        raise RunError(
+            f"run {old.folder} was started otherwise than --init-from says",
+            got=f"{started}, now {init_from}",
+            remedy="leave --init-from out to resume it, or start another run with --out",
+        )
+    compared: tuple[tuple[str, object, object], ...] = (
         ("split", old.split.fingerprint, new.split.fingerprint),
         ("task", old.task, new.task),
         ("bins", old.bins.text, new.bins.text),
+        ("--only", write_only(old.only) or "all images", write_only(new.only) or "all images"),
         ("settings", old.config.model_dump(), new.config.model_dump()),
-    ):
+    )
+    for name, was, now in compared:
         if was != now:
-            differing = _difference(was, now) if isinstance(was, dict) and isinstance(now, dict) else was
+            differing = (
+                _difference(was, now) if isinstance(was, dict) and isinstance(now, dict) else f"{was}, now {now}"
+            )
             raise RunError(
                 f"run {old.folder} was started with other {name}",
                 got=str(differing),
                 remedy="resume it as it was started, or start another run with --out",
             )
+
+
+def resumed(old: Run, new: Run) -> Run:
+    """The run to go on with: no mark of a leak and no parent is lost, whatever the new command says.
+
+    Raises:
+        RunError: its lineage is missing or damaged.
+    """
+    Lineage.load(old.folder)
+    return dataclasses.replace(
+        new,
+        metrics=old.metrics,
+        leaked=old.leaked or new.leaked,
+        leaked_count=max(old.leaked_count, new.leaked_count),
+        parents=old.parents,
+    )
 
 
 def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:

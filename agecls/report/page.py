@@ -21,8 +21,8 @@ def write_page(report: Report, measured: Mapping[str, Any], folder: Path, *, not
 
     The page asks for nothing from the network: styles and pictures are inside it. ``confusion.csv`` has a header of
     the class names and K rows of counts, the labelled classes in the same order. ``predictions.csv`` has the columns
-    ``path``, ``truth``, ``predicted`` and one of probabilities for each class, in the order of the report; image paths
-    stand in it as they are, also those a spreadsheet would take for a formula.
+    ``path``, ``truth``, ``predicted``, one of probabilities for each class in the order of the report, and ``leaked``
+    where the report is; image paths stand in it as they are, also those a spreadsheet would take for a formula.
 
     Each file is written whole or not at all; ``report.html`` comes last. The same report gives the same bytes.
 
@@ -69,11 +69,12 @@ def _html(measured: Mapping[str, Any], drawn: Mapping[str, str], notes: Sequence
 
 
 def _predictions(report: Report) -> Iterable[Sequence[object]]:
-    yield ("path", "truth", "predicted", *report.classes)
+    mark, marked = (("leaked",), ("true",)) if report.origin.leaked else ((), ())
+    yield ("path", "truth", "predicted", *report.classes, *mark)
     for path, truth, predicted, row in zip(
         report.paths, report.truth, report.predicted, report.probabilities, strict=True
     ):
-        yield (path, report.classes[truth], report.classes[predicted], *(f"{share:.7g}" for share in row))
+        yield (path, report.classes[truth], report.classes[predicted], *(f"{share:.7g}" for share in row), *marked)
 
 
 def _csv(rows: Iterable[Sequence[object]]) -> bytes:

@@ -236,7 +236,8 @@ def _figure(measured: Mapping[str, Any], title: str, inches: tuple[float, float]
     )  # fmt: skip
     if measured["leaked"]:
         box = {"facecolor": _RED, "edgecolor": "none", "boxstyle": "square,pad=0.4"}
-        text = "LEAKED: scored images were seen in training or selection"
+        counted = f" ({measured['leaked_count']:,} images)" if measured["leaked_count"] else ""
+        text = f"LEAKED{counted}: does not hold for new faces"
         figure.suptitle(text, fontsize=9, fontweight="bold", color="white", bbox=box)
     return figure, axes
 

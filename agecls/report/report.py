@@ -22,8 +22,9 @@ class Origin:
         run: name of the run that predicted.
         split: name of the split, or of the source where no split was used.
         part: scored part of the split, such as ``test``.
-        leaked: whether the run or one of its ancestors was fitted or selected on scored images.
-        leaked_count: how many of the scored images those are; 0 where it is not known or ``leaked`` is False.
+        leaked: whether a scored image leaked, or the run, one of its ancestors or the split did before.
+        leaked_count: how many of the scored images leaked; where none did, how many leaked before; 0 where it is not
+            known or ``leaked`` is False.
 
     Raises:
         DataError: images are counted as leaked while ``leaked`` is False.

@@ -38,8 +38,8 @@ def print_measured(measured: Mapping[str, Any], console: Console) -> None:
 
 def _headline(measured: Mapping[str, Any], console: Console) -> None:
     if measured["leaked"]:
-        counted = f"{measured['leaked_count']:,} of the scored images" if measured["leaked_count"] else "scored images"
-        text = f"LEAKED: {counted} were seen in training or selection; the scores do not hold for new faces"
+        counted = f" ({measured['leaked_count']:,} images)" if measured["leaked_count"] else ""
+        text = f"LEAKED{counted}: scored, or made, past a leakage guard; the scores do not hold for new faces"
         console.print(Text(text, style="bold white on red"))
     scored = (
         f"{measured['task']}: {measured['run']} on {measured['split']}, {measured['part']}, {measured['n']:,} images"

@@ -246,11 +246,13 @@ def test_clearing_frees_everything_the_cache_made_and_nothing_else(decode: Decod
     decode(20)
     decode(21)
     (cache / ".v1-20px-1-abc.123").mkdir()
+    (cache / "identity-1").mkdir()
+    (cache / "identity-1" / "shard").write_bytes(b"12345")
     (cache / "mine").mkdir()
     (cache / "mine" / "entry.json").write_text('{"count": 1, "kind": "1px-1"}')
     (cache / "mine" / "images.npy").touch()
     assert sorted(entry.kind for entry in list_entries()) == ["20px-1", "21px-1"]
-    expected = sum(entry.bytes for entry in list_entries())
+    expected = sum(entry.bytes for entry in list_entries()) + 5
     assert clear_cache() == expected > 2 * 63 * 400
     assert [path.name for path in cache.iterdir()] == ["mine"]
     assert clear_cache() == 0

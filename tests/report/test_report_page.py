@@ -109,7 +109,7 @@ def test_page_asks_for_nothing_from_outside(age_report: Report, tmp_path: Path) 
     assert "prefers-color-scheme: dark" in html
 
 
-@pytest.mark.parametrize(("count", "said"), [(5, "5 of the 12 scored images"), (0, "Scored images were seen")])
+@pytest.mark.parametrize(("count", "said"), [(5, "LEAKED 5 images leaked."), (0, "LEAKED This run was scored")])
 def test_leaked_page_says_so_first(age_report: Report, tmp_path: Path, count: int, said: str) -> None:
     report = replace(age_report, origin=Origin("run", "split", "test", leaked=True, leaked_count=count))
     page = Page(write_page(report, measure(report, resamples=20), tmp_path))

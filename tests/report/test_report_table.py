@@ -39,7 +39,7 @@ def test_headline_classes_groups_and_years_are_printed(age_report: Report) -> No
 
 def test_leak_is_the_first_thing_printed(age_report: Report) -> None:
     report = replace(age_report, origin=Origin("run", "split", "test", leaked=True, leaked_count=5))
-    assert printed(report).startswith("LEAKED: 5 of the scored images")
+    assert printed(report).startswith("LEAKED (5 images)")
     assert printed(report, terminal=True).startswith("\x1b[1;37;41mLEAKED")
 
 
