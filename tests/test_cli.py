@@ -12,7 +12,7 @@ import pytest
 from agecls.data.synthetic import draw_faces
 from agecls.learn.run import Run
 
-COMMANDS = ("split", "train", "evaluate", "predict", "cache")
+COMMANDS = ("split", "audit", "train", "evaluate", "predict", "cache")
 Call = Callable[..., Any]
 
 
@@ -151,7 +151,7 @@ def test_hostile_file_name_reaches_no_terminal(
 ) -> None:
     hostile = workplace / "\x1b[31mred[bold]\n.jpg"
     hostile.write_bytes((drawn_faces / "faces" / "00000.jpg").read_bytes())
-    code, out, _ = agecls("predict", drawn_run.folder, hostile)
+    code, out, _ = agecls("predict", drawn_run.folder, hostile.name)  # a long path would be folded
     assert code == 0
     assert "\x1b" not in out
     assert "\\x1b[31mred[bold]\\n.jpg" in "".join(out.replace("│", " ").split())
@@ -185,8 +185,8 @@ def test_cache_lists_and_clears(agecls: Call, drawn_run: Run, workplace: Path, m
     monkeypatch.setenv("AGECLS_CACHE", str(workplace / "cache"))
     assert "0 entries" in agecls("cache").out
     agecls("evaluate", drawn_run.folder, "--part", "valid")
-    assert "360 images of 32 px" in agecls("cache", "--json", "cache.json").out
-    assert len(json.loads((workplace / "cache.json").read_text())["entries"]) == 1
+    assert "360 images as 32px-1" in agecls("cache", "--json", "cache.json").out
+    assert len(json.loads((workplace / "cache.json").read_text())["entries"]) == 2
     assert "freed" in agecls("cache", "--clear").out
     assert "0 entries" in agecls("cache").out
 
