@@ -152,7 +152,11 @@ def show_audit(audit: "Audit") -> None:
     for each in audit.not_checked:
         console.print(escape(printable(f"not checked: {each.name}: {each.why}")))
     found = [check.name for check in audit.checks if not check.ok]
-    verdict = f"found something: {', '.join(found)}" if found else "clean, as far as it was checked"
+    verdict = (
+        f"found something: {', '.join(found)}"
+        if found
+        else ("clean, as far as it was checked" if audit.not_checked else "clean")
+    )
     console.print(escape(printable(f"{audit.folder}: {verdict}")))
 
 
