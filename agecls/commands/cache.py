@@ -16,7 +16,7 @@ def cache(
 ) -> None:
     """List the decoded images kept on this machine (AGECLS_CACHE, at most AGECLS_CACHE_GB), or delete them."""
     """List the decoded images kept on this machine (AGECLS_CACHE, at most AGECLS_CACHE_GB), or delete them."""
-    from agecls.data.cache import cache_folder, cache_limit, clear_cache, describe_entries
+    from agecls.data.cache_folder import cache_folder, cache_limit, clear_cache, describe_entries
 
     if clear:
         results().print(f"{clear_cache() / 1e6:.1f} MB freed in {cache_folder()}", soft_wrap=True)

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from agecls.data.cache import cache_folder
+from agecls.data.cache_folder import cache_folder
 from agecls.data.embedding import LENGTH, Floats, embed, embedding_version, require_models
 from agecls.data.pixels import read_whole
 from agecls.errors import DataError, UsageError

@@ -136,7 +136,8 @@ def refuse_shared_groups(parts: Mapping[Part, Faces]) -> None:
             raise LeakageError(
                 f"{count} {what}{' stands' if count == 1 else 's stand'} in more than one part",
                 got=", ".join(f"{path} in {part}" for path, part in zip(first["path"], first["part"], strict=True)),
-                remedy="freeze the split anew with `agecls split`: it keeps the images of one group together",
+                remedy="freeze it anew with `agecls split`, or adopt its tables with --adopt and --repair; "
+                "--allow-leakage goes on, and marks all that comes of it as LEAKED",
             )
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from agecls.config import Config
-from agecls.data.cache import cache_folder
+from agecls.data.cache_folder import cache_folder
 from agecls.files import write_whole
 from agecls.learn.networks import build_network
 from agecls.learn.optimizers import build_optimizer

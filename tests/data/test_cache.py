@@ -13,15 +13,8 @@ import pytest
 from drawn import BYTE_TWINS
 
 from agecls.bins import Bins
-from agecls.data.cache import (
-    DecodedImages,
-    cache_folder,
-    cache_limit,
-    clear_cache,
-    decode_faces,
-    describe_entries,
-    list_entries,
-)
+from agecls.data.cache import DecodedImages, decode_faces
+from agecls.data.cache_folder import cache_folder, cache_limit, clear_cache, describe_entries, list_entries
 from agecls.data.faces import Faces
 from agecls.data.freeze import freeze_split
 from agecls.data.pixels import decode_square
