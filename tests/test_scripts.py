@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from agecls.data.synthetic import draw_faces
+
 TOP = Path(__file__).parents[1]
+STUDIES = tuple(f"scripts/{name}" for name in ("bench", "bench-twins", "identity-study", "leak-demo", "twin-study"))
 SHELL_SCRIPTS = ("scripts/setup", "scripts/check", "scripts/test", "scripts/quickstart", ".ci/run")
 
 
@@ -35,7 +38,7 @@ def test_shell_scripts_parse_and_stop_at_the_first_fault(script: str) -> None:
     assert "set -euo pipefail" in (TOP / script).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("script", [*SHELL_SCRIPTS, "scripts/bench"])
+@pytest.mark.parametrize("script", [*SHELL_SCRIPTS, *STUDIES])
 def test_scripts_name_no_place_of_one_machine(script: str) -> None:
     text = (TOP / script).read_text(encoding="utf-8")
     places = re.findall(r"(?<![\w./$}])/(?:home|root|tmp|opt|work|mnt|Users|srv)\b[^\s\"']*", text)
@@ -130,3 +133,31 @@ def test_bench_compares_the_pipelines(tmp_path: Path) -> None:
         assert result["ratio"]["median"] == pytest.approx(result["ours"] / result["theirs"], rel=0.05)
         assert result["reached"] == (result["ratio"]["median"] >= result["target"])
         assert name in done.stdout
+
+
+@pytest.mark.parametrize("script", ["bench-twins", "identity-study", "leak-demo", "twin-study"])
+def test_studies_help(script: str) -> None:
+    done = run(sys.executable, f"scripts/{script}", "--help")
+    assert done.returncode == 0
+    assert "--root" in done.stdout
+
+
+def test_the_leak_demo_is_refused_and_then_marked(tmp_path: Path) -> None:
+    file = tmp_path / "leak.json"
+    done = run(sys.executable, "scripts/leak-demo", "--epochs", "1", "--count", "400", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "images that run age-on-a was fitted on" in done.stdout
+    found = json.loads(file.read_text())
+    stages = found["two_splits"]
+    assert stages["test_images_fitted_by_the_first_model"] > 0
+    low, high = stages["inflation_ci95"]
+    assert low <= stages["inflation"] <= high
+    assert stages["inflation"] == pytest.approx(stages["leaked_macro_f1"] - stages["clean_macro_f1"])
+
+
+def test_twins_are_found_among_mixed_thumbnails(tmp_path: Path) -> None:
+    faces = tmp_path / "faces"
+    draw_faces(faces, 60, seed=2, size=64)
+    done = run(sys.executable, "scripts/bench-twins", "2500", "--root", str(faces))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["recall"] > 0.99
