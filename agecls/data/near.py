@@ -139,7 +139,7 @@ def _build_index(vectors: Floats) -> Any:  # faiss has no complete types
         index = faiss.IndexIVFScalarQuantizer(
             faiss.IndexFlatIP(LENGTH), LENGTH, cells, kind, faiss.METRIC_INNER_PRODUCT, False
         )
-        index.cp.niter, index.cp.spherical, index.nprobe = 6, True, 8
+        index.cp.niter, index.cp.spherical, index.nprobe = 6, True, 4
         index.train(vectors[:: max(1, len(vectors) // (40 * cells))])
     index.add(vectors)
     return index
@@ -162,8 +162,8 @@ def _search(index: Any, queries: Floats) -> tuple[Rows, Rows]:
 def _screen(thumbnails: Thumbnails, first: Rows, second: Rows, zoom: float, *, mirrored: bool) -> tuple[Rows, Rows]:
     """Keep the pairs whose finer spectra agree as well: nearly all that remain are one photograph."""
     keep = np.zeros(len(first), dtype=np.bool_)
-    for start in range(0, len(first), 8192):
-        chosen = slice(start, start + 8192)
+    for start in range(0, len(first), 16_384):
+        chosen = slice(start, start + 16_384)
         ours = spectrum(thumbnails[first[chosen]], length=_FINE, zoom=zoom, mirrored=mirrored)
         keep[chosen] = (ours * spectrum(thumbnails[second[chosen]], length=_FINE)).sum(axis=1) >= SCREENED
     return first[keep], second[keep]

@@ -7,6 +7,8 @@ cost no second thumbnail. The signs alone, packed, are the perceptual hash kept 
 "Implementation and benchmarking of perceptual image hash functions", 2010.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Final
 
@@ -23,6 +25,8 @@ BITS: Final = 176
 """Bits of a perceptual hash: the signs of so many coefficients."""
 
 HASH_BYTES: Final = BITS // 8
+
+_BLOCK: Final = 2048  # thumbnails of one product
 
 Thumbnails = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -52,9 +56,14 @@ def spectrum(
     weight = np.hypot(down, across)
     if mirrored:
         weight = weight * np.where(across % 2, -1, 1)
-    for start in range(0, len(thumbnails), 4096):
-        block = thumbnails[start : start + 4096].astype(np.float32)
-        found[start : start + 4096] = (rows @ block @ columns.T)[:, down, across] * weight
+
+    def fill(start: int) -> None:
+        block = thumbnails[start : start + _BLOCK].astype(np.float32)
+        found[start : start + _BLOCK] = (rows @ block @ columns.T)[:, down, across] * weight
+
+    # Products of small matrices use one core each, and let others run.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(fill, range(0, len(thumbnails), _BLOCK)))
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
     # Rounding leaves a blank image coefficients of about 1e-3.
     scaled: Floats = np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 1.0)
