@@ -10,7 +10,7 @@ import numpy as np
 
 from agecls.data.cache import decode_faces
 from agecls.data.faces import Faces
-from agecls.data.looks import look_at
+from agecls.data.looks import keep_looks, look_at
 from agecls.data.scan import scan
 from agecls.data.sources import SourceName, TableOptions, read_source
 from agecls.data.split import Part, Split
@@ -96,6 +96,8 @@ def evaluate_source(
         )
     faces = Faces(scanned.table.drop(columns="keys").assign(group=scanned.table["sha256"]))
     labelled, notes = _labelled(run, faces, f"{root}")
+    scored = scanned.table["sha256"].isin(labelled.table["sha256"]).to_numpy()
+    keep_looks(scanned.table["sha256"][scored].tolist(), scanned.looks[scored])  # no second look at the files
     if scanned.rejected:
         reasons = Counter(row.reason for row in scanned.rejected).most_common(3)
         listed = "; ".join(f"{count} {reason}" for reason, count in reasons)

@@ -15,7 +15,6 @@ def cache(
     json: Json = None,
 ) -> None:
     """List the decoded images kept on this machine (AGECLS_CACHE, at most AGECLS_CACHE_GB), or delete them."""
-    """List the decoded images kept on this machine (AGECLS_CACHE, at most AGECLS_CACHE_GB), or delete them."""
     from agecls.data.cache_folder import cache_folder, cache_limit, clear_cache, describe_entries
 
     if clear:

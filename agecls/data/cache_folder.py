@@ -61,7 +61,7 @@ def clear_cache() -> int:
 
 
 def make_folder(top: Path) -> None:
-    """Make the cache folder.
+    """Make the cache folder, or one inside it.
 
     Raises:
         UsageError: it cannot be made.

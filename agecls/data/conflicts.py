@@ -1,7 +1,7 @@
 """One photograph, several labels: found among twins, listed, and kept out of valid and test."""
 
 from collections.abc import Sequence
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,6 @@ from agecls.labels import UNKNOWN
 
 OnConflict = Literal["train", "drop", "keep"]
 """What becomes of the groups of such images: to train, out of the split, or wherever chance puts them."""
-
-ON_CONFLICT: Final[tuple[OnConflict, ...]] = get_args(OnConflict)
 
 TOLERATED_YEARS: Final = 1
 """Ages of one photograph that differ by no more are rounding."""

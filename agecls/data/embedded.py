@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from agecls.data.cache_folder import cache_folder
+from agecls.data.cache_folder import cache_folder, make_folder
 from agecls.data.embedding import LENGTH, Floats, embed, embedding_version, require_models
 from agecls.data.pixels import read_whole
-from agecls.errors import DataError, UsageError
+from agecls.errors import DataError
 from agecls.files import write_whole
 from agecls.progress import progress
 
@@ -79,14 +79,7 @@ def embed_files(
     failed: set[str] = set()
     if not files.keys() <= kept.keys():
         folder = embedding_folder()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"the cache folder {folder} cannot be made",
-                got=error.strerror or "",
-                remedy="name another one with AGECLS_CACHE",
-            ) from None
+        make_folder(folder)
         # A second process waits, and then finds what the first one made.
         with FileLock(folder / "lock"):
             kept = _load()
