@@ -24,11 +24,13 @@ OPTIMIZER_SETTINGS: Final[dict[str, frozenset[str]]] = {
 """Settings each optimiser takes besides ``lr`` and ``weight_decay``."""
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A frozen table of settings that refuses keys it does not know."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-class NetworkConfig(_Section):
+class NetworkConfig(Section):
     """The 4-layer CNN family."""
 
     name: Literal["agecnn"] = "agecnn"
@@ -55,7 +57,7 @@ class NetworkConfig(_Section):
         return self
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """Optimiser; settings left out keep PyTorch's defaults."""
 
     name: OptimizerName = "nadam"
@@ -99,7 +101,7 @@ class OptimizerConfig(_Section):
         return self.model_dump(exclude={"name", "lr", "weight_decay"}, exclude_none=True)
 
 
-class ScheduleConfig(_Section):
+class ScheduleConfig(Section):
     """How the learning rate moves."""
 
     name: Literal["constant", "onecycle"] = "constant"
@@ -108,7 +110,7 @@ class ScheduleConfig(_Section):
     """Share of the steps in which onecycle rises."""
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """Cross-entropy and its weights."""
 
     label_smoothing: Fraction = 0.001
@@ -117,7 +119,7 @@ class LossConfig(_Section):
     """Weight of a class: 1, 1 - its share, or 1 / its share (scaled to mean 1)."""
 
 
-class AugmentConfig(_Section):
+class AugmentConfig(Section):
     """Random changes to training images; the ranges are fractions of the side unless said otherwise."""
 
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -140,7 +142,7 @@ class AugmentConfig(_Section):
     """Mirror left and right."""
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """The loop."""
 
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
@@ -161,7 +163,7 @@ class TrainConfig(_Section):
     """Epochs between confusion-matrix pictures in TensorBoard; 0 draws none."""
 
 
-class Config(_Section):
+class Config(Section):
     """Everything that decides what a training does."""
 
     network: NetworkConfig = NetworkConfig()
@@ -199,7 +201,7 @@ def describe_settings() -> list[tuple[str, str, str]]:
     ]
 
 
-def _sections() -> dict[str, type[_Section]]:
+def _sections() -> dict[str, type[Section]]:
     return {name: field.annotation for name, field in Config.model_fields.items() if isinstance(field.annotation, type)}
 
 

@@ -1,19 +1,24 @@
 """Where settings come from: YAML, then the task's own values, then ``--set``.
 
 A YAML file may name another as its ``base`` and give only what differs; under ``tasks`` it may give values for one
-task.
+task, and under ``hierarchy`` how a hierarchy is made. A file with such a table and without a base stands on the
+configuration made for the machine.
 """
 
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 
 from agecls.config import OPTIMIZER_SETTINGS, Config, nearest, parse_config, setting_names
 from agecls.errors import ConfigError, UsageError
+from agecls.hierarchy_config import HierarchyConfig, parse_hierarchy
 from agecls.labels import Task
+
+Role = Literal["flat", "router", "expert"]
+"""What a member of a hierarchy is there for."""
 
 
 def config_folder() -> Path:
@@ -46,19 +51,37 @@ def find_config(name: str, beside: Path | None = None) -> Path:
     raise UsageError(f"there is no configuration {name}", remedy=f"{hint}shipped ones: {', '.join(names)}")
 
 
-def load_config(name: str, task: Task, overrides: Sequence[str] = ()) -> Config:
+def load_hierarchy(name: str) -> HierarchyConfig:
+    """Read how a hierarchy is made; the defaults where the file has no ``hierarchy`` table.
+
+    Args:
+        name: path of a YAML file, or the name of a shipped one such as ``hierarchy-gender``.
+
+    Raises:
+        ConfigError: an unknown key or an impossible value.
+        UsageError: no such file.
+    """
+    return parse_hierarchy(_table(_read_tree(find_config(name), ()).get("hierarchy"), f"hierarchy in {name}"), name)
+
+
+def load_config(
+    name: str, task: Task, overrides: Sequence[str] = (), *, role: Role | None = None, machine: str | None = None
+) -> Config:
     """Read a configuration for one task.
 
     Args:
         name: path of a YAML file, or the name of a shipped one such as ``agecnn-cpu``.
         task: whose values under ``tasks`` apply.
         overrides: ``section.key=value`` (or ``key=value`` where one section alone has the key), applied last.
+        role: of a member of a hierarchy, whose values under ``hierarchy.members`` apply.
+        machine: what a file about hierarchies that names no base stands on; None for the defaults of the settings.
 
     Raises:
         ConfigError: an unknown key or an impossible value; names the nearest right one.
         UsageError: no such file.
     """
-    tree = _read_tree(find_config(name), ())
+    tree = _read_tree(find_config(name), (), machine)
+    hierarchy = parse_hierarchy(_table(tree.pop("hierarchy", None), f"hierarchy in {name}"), name)
     by_task = _table(tree.pop("tasks", None), f"tasks in {name}")
     unknown = sorted(map(str, set(by_task) - set(get_args(Task))))
     if unknown:
@@ -66,6 +89,7 @@ def load_config(name: str, task: Task, overrides: Sequence[str] = ()) -> Config:
             f"{name} gives values for an unknown task", got=unknown[0], remedy=nearest(unknown[0], get_args(Task))
         )
     tree = _merge(tree, _table(by_task.get(task), f"tasks.{task} in {name}"))
+    tree = _merge(tree, getattr(hierarchy.members, role)) if role else tree
     given: dict[str, Any] = {}
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -76,7 +100,7 @@ def load_config(name: str, task: Task, overrides: Sequence[str] = ()) -> Config:
     return parse_config(_merge(_without_strangers(tree, given), given))
 
 
-def _read_tree(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _read_tree(path: Path, seen: tuple[Path, ...], machine: str | None = None) -> dict[str, Any]:
     if path.resolve() in seen:
         raise ConfigError(f"{path} is its own base", got=" -> ".join(each.name for each in (*seen, path)))
     try:
@@ -84,7 +108,7 @@ def _read_tree(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # an impossible date is a ValueError
         raise ConfigError(f"cannot read {path}", got=" ".join(str(error).split())) from None
     tree = _table(tree, str(path))
-    base = tree.pop("base", None)
+    base = tree.pop("base", machine if "hierarchy" in tree else None)
     return (
         tree if base is None else _merge(_read_tree(find_config(str(base), path.parent), (*seen, path.resolve())), tree)
     )

@@ -15,6 +15,7 @@ from agecls.data.scan import scan
 from agecls.data.sources import SourceName, TableOptions, read_source
 from agecls.data.split import Part, Split
 from agecls.errors import AgeclsError, DataError, RunError, SplitError
+from agecls.learn.hierarchy import network_of
 from agecls.learn.inference import EVAL_BATCH, best_device, image_batches, predict_probabilities
 from agecls.learn.ledger import note_opening
 from agecls.learn.lineage import Lineage
@@ -193,7 +194,7 @@ def _score(run: Run, asked: _Asked, notes: list[str], *, allow_leakage: bool) ->
     origin = _origin(run, asked, met)
     if origin.leaked and not met:
         notes.append("LEAKED: none of the scored images leaked, but the run, an ancestor of it or the split did")
-    network = run.network()
+    network = network_of(run)
     prepared = run.preprocessing
     decoded = decode_faces(asked.cached_with, roots, prepared.image_size, prepared.channels)
     rows = decoded.rows(hashes)

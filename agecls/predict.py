@@ -15,6 +15,7 @@ from agecls.data.pixels import decode_square, read_whole
 from agecls.data.sources.walk import IMAGE_SUFFIXES, walk_images
 from agecls.errors import DataError, UsageError
 from agecls.files import write_whole
+from agecls.learn.hierarchy import network_of
 from agecls.learn.inference import best_device, image_batches, predict_probabilities
 from agecls.learn.run import RECORD, Preprocessing, Run
 from agecls.progress import progress
@@ -119,7 +120,7 @@ def predict_images(runs: Sequence[Run], images: Sequence[Path]) -> list[Predicti
     Raises:
         RunError: a run's weights cannot be used.
     """
-    networks = [run.network() for run in runs]
+    networks = [network_of(run) for run in runs]
     leaked = any(run.leaked for run in runs)
     names, device = name_tasks(runs), best_device()
     predictions: list[Prediction] = []

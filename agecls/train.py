@@ -18,7 +18,8 @@ from agecls.config import Config
 from agecls.data.split import Split
 from agecls.errors import DataError
 from agecls.labels import Task
-from agecls.learn.datamodule import FaceData
+from agecls.learn.bins_origin import BinsOrigin, Inherited, refuse_other_origin
+from agecls.learn.datamodule import FaceData, name_groups
 from agecls.learn.inference import best_device
 from agecls.learn.lineage import Lineage
 from agecls.learn.only import write_only
@@ -47,6 +48,8 @@ class TrainRequest:
         resume: go on from the run's last checkpoint.
         init_from: folder of a run whose weights to start from.
         only: labels that every image must have, such as ``{"gender": "male"}``; empty takes all.
+        held_out: groups of train that the run is not fitted on.
+        bins_file: the ``bins.json`` that the bins were read from; None for others.
         allow_leakage: go on past a leakage guard, and mark the run and all that is made from it.
         progress: whether to show a progress bar.
     """
@@ -61,6 +64,8 @@ class TrainRequest:
     resume: bool = False
     init_from: Path | None = None
     only: Mapping[str, str] = field(default_factory=dict)
+    held_out: frozenset[str] = frozenset()
+    bins_file: Path | None = None
     allow_leakage: bool = False
     progress: bool = False
 
@@ -76,12 +81,14 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
         UsageError: ``out`` exists already, or there is nothing to resume.
         DataError: images are missing or a class has no training image.
         RunError: the run to start from, or to resume, cannot be used.
-        LeakageError: the run to start from, or an ancestor, was fitted on images of valid or test.
+        LeakageError: the run to start from, or an ancestor, was fitted on images of valid or test; or the search for
+            the bins has seen images by which the run would be judged.
     """
     config, classes = request.config, class_names(request.task, request.bins)
+    origin = BinsOrigin.load(request.bins_file) if request.bins_file and request.task == "age" else None
     # A resumed run has its parent's weights in its checkpoint, and its parent's lineage in its own.
     start = WarmStart.load(request.init_from, config.network) if request.init_from and not request.resume else None
-    data = FaceData(request.split, request.roots, request.task, request.bins, config, request.only)
+    data = FaceData(request.split, request.roots, request.task, request.bins, config, request.only, request.held_out)
     counts = data.class_counts(len(classes))
     if not counts.all():
         empty = classes[int(np.flatnonzero(counts == 0)[0])]
@@ -96,6 +103,10 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
     if start:
         met = start.guard(data, request.split.fingerprint, allow_leakage=request.allow_leakage, say=say)
         leaks = max(leaks, met, start.parent.leaked_count)
+    searched = Inherited()
+    if origin and not request.resume:
+        searched = origin.guard(data, request.split.fingerprint, allow_leakage=request.allow_leakage, say=say)
+        leaks = max(leaks, searched.leaked_count)
     folder, checkpoint = prepare_folder(request.out, f"{request.task}-{request.bins_name}", resume=request.resume)
     device = best_device()
     precision = choose_precision(config, len(classes), device)
@@ -113,15 +124,17 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
             str(request.split.folder.absolute()),
             tuple(str(request.roots[source].absolute()) for source in request.split.sources),
         ),
-        leaked=leaks > 0 or (start is not None and start.parent.leaked),
+        leaked=leaks > 0 or searched.leaked or (start is not None and start.parent.leaked),
         leaked_count=leaks,
         parents=(start.as_parent(),) if start else (),
         only=request.only,
+        held_out=name_groups(request.held_out),
     )
     with alone_in(folder):
         if request.resume:
             old = Run.load(folder)
             refuse_other_run(old, run, request.init_from)
+            refuse_other_origin(old, origin)
             if old.status == "finished":
                 say(f"{folder} is finished; there is nothing to resume")
                 return old
@@ -129,12 +142,13 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
             start = reopen_parent(run) if checkpoint is None else None
         else:
             # Before the record, so that no run is ever without one.
+            parents = [start.lineage if start else None, searched.lineage]
             Lineage.of(
                 folder.name,
                 request.split.fingerprint,
                 fitted=data.seen("train"),
                 selected=data.seen("valid"),
-                parents=[start.lineage] if start else [],
+                parents=[parent for parent in parents if parent],
             ).save(folder)
         _introduce(request, data, run, precision, counts, say)
         run.save()
@@ -242,6 +256,8 @@ def _introduce(
     )
     if run.only:
         say(f"only       {write_only(run.only)}, in every part")
+    if run.held_out:
+        say(f"held out   {run.held_out.split(maxsplit=2)[0]} groups of train")
     say("train      " + ", ".join(f"{name}: {count}" for name, count in zip(run.classes, counts, strict=True)))
     say(f"precision  {precision}")
     say(f"workers    {data.workers}")

@@ -229,7 +229,7 @@ def test_every_setting_is_described() -> None:
 def test_shipped_files_hold_no_unknown_section() -> None:
     for name in SHIPPED:
         tree = yaml.safe_load((config_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
-        assert set(tree) <= {"base", "tasks", *Config.model_fields}
+        assert set(tree) <= {"base", "tasks", "hierarchy", *Config.model_fields}
         assert set(tree.get("tasks", {})) <= set(TASKS)
 
 

@@ -8,6 +8,7 @@ import typer
 
 from agecls.errors import UsageError
 from agecls.labels import Source
+from agecls.screen import say
 
 if TYPE_CHECKING:
     from agecls.data.sources import TableOptions
@@ -73,3 +74,23 @@ def _pairs(flag: str, values: list[str] | None) -> dict[str, str]:
             raise UsageError(f"{flag} takes NAME=VALUE", got=value)
         pairs[name] = target
     return pairs
+
+
+def config_for_machine(given: str | None) -> str:
+    """The configuration made for this machine; said where the user has given none."""
+    import torch
+
+    name = "agecnn" if torch.cuda.is_available() else "agecnn-cpu"
+    if given is None:
+        say(f"--config not given: using {name}, made for {'a GPU' if name == 'agecnn' else 'a machine without a GPU'}")
+    return name
+
+
+def short_name(bins: str) -> str:
+    """What a run's default folder calls the bins: a preset's own name, ``own`` for a list or a file."""
+    return bins if bins.replace("-", "").isalnum() and len(bins) < 10 else "own"
+
+
+def bins_file(bins: str) -> Path | None:
+    """The ``bins.json`` that the bins are read from; None for a preset or a list."""
+    return Path(bins) if bins.strip().endswith(".json") else None

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from agecls.commands.options import INTERRUPTED, AllowLeakage, Json, Roots, SplitFolder
+from agecls.commands.options import (
+    INTERRUPTED,
+    AllowLeakage,
+    Json,
+    Roots,
+    SplitFolder,
+    bins_file,
+    config_for_machine,
+    short_name,
+)
 from agecls.defaults import default, default_roots, default_split
 from agecls.labels import Task
 from agecls.screen import results, say, show_settings, write_json
@@ -54,8 +63,9 @@ def train(
     from agecls.bins import Bins
     from agecls.config_files import load_config
 
-    name = config or _config_for_machine()
-    loaded = load_config(name, task, set_ or ())
+    machine = config_for_machine(config)
+    name = config or machine
+    loaded = load_config(name, task, set_ or (), machine=machine)
     if settings:
         show_settings(name, loaded.model_dump(mode="json"))
         return
@@ -72,7 +82,7 @@ def train(
     request = TrainRequest(
         task=task,
         bins=chosen,
-        bins_name=bins_name if bins_name.replace("-", "").isalnum() and len(bins_name) < 10 else "own",
+        bins_name=short_name(bins_name),
         split=frozen,
         roots=frozen.roots(default_roots(root or (), say)),
         config=loaded,
@@ -80,6 +90,7 @@ def train(
         resume=resume,
         init_from=init_from,
         only=limits,
+        bins_file=bins_file(bins_name),
         allow_leakage=allow_leakage,
         progress=sys.stderr.isatty(),
     )
@@ -97,11 +108,3 @@ def train(
     if run.status == "interrupted":
         say(f"go on with the same command and --resume --out {run.folder}")
         raise typer.Exit(INTERRUPTED)
-
-
-def _config_for_machine() -> str:
-    import torch
-
-    name = "agecnn" if torch.cuda.is_available() else "agecnn-cpu"
-    say(f"--config not given: using {name}, made for {'a GPU' if name == 'agecnn' else 'a machine without a GPU'}")
-    return name

@@ -1,7 +1,9 @@
 """Batches of decoded images: whole batches are drawn, augmented and handed over at once."""
 
+import hashlib
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,6 +118,14 @@ def choose_workers(setting: int | str) -> int:
     return 0 if cores <= 2 else min(8, cores - 2)
 
 
+def name_groups(groups: Set[str]) -> str:
+    """A short name of a set of groups for a run's record: their number and a hash of their names; "" for none."""
+    if not groups:
+        return ""
+    digest = hashlib.sha256(json.dumps(sorted(groups)).encode()).hexdigest()
+    return f"{len(groups)} groups {digest[:16]}"
+
+
 class FaceData(pl.LightningDataModule):
     """Loaders of a frozen split for one task.
 
@@ -126,6 +136,7 @@ class FaceData(pl.LightningDataModule):
         bins: age bins.
         config: settings.
         only: labels that every image must have, such as ``{"gender": "male"}``; None takes all.
+        held_out: groups of train that are left out of it.
 
     Attributes:
         faces: labelled faces of each part.
@@ -133,7 +144,7 @@ class FaceData(pl.LightningDataModule):
         first_epoch: where training begins; above 0 when it is resumed.
 
     Raises:
-        DataError: a class has no training image, or a part has no labelled image.
+        DataError: train or valid has no labelled image.
     """
 
     def __init__(
@@ -144,6 +155,7 @@ class FaceData(pl.LightningDataModule):
         bins: Bins,
         config: Config,
         only: Mapping[str, str] | None = None,
+        held_out: Set[str] = frozenset(),
     ) -> None:
         super().__init__()
         self.config = config
@@ -154,10 +166,13 @@ class FaceData(pl.LightningDataModule):
         self.unlabelled: dict[Part, int] = {}
         self.data: dict[Part, PartData] = {}
         for part, whole in split.parts.items():
-            faces = keep_only(whole, only or {}, f"{part} of {split.name}")
+            needed = part != "test"  # which trains nothing: an expert of a small group may have no image there
+            faces = keep_only(whole, only or {}, f"{part} of {split.name}", needed=needed)
+            if part == "train" and held_out:
+                faces = faces.select(~faces.table["group"].isin(held_out).to_numpy())
             targets = faces.targets(task, bins)
             labelled = targets >= 0
-            if not labelled.any():
+            if needed and not labelled.any():
                 raise DataError(
                     f"no image of {part} has a label for {task}", remedy="choose other bins or another split"
                 )

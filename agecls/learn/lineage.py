@@ -160,6 +160,10 @@ class Lineage:
 
     def save(self, folder: Path) -> None:
         """Write ``lineage.npz`` into a run's folder, atomically: at most 40 bytes an image."""
+        self.write(folder / FILE)
+
+    def write(self, path: Path) -> None:
+        """Write it into a file, atomically."""
         told = {
             "ancestors": [asdict(ancestor) for ancestor in self.ancestors],
             "combinations": [
@@ -175,7 +179,7 @@ class Lineage:
             roles=self.roles,
             told=np.frombuffer(json.dumps(told, ensure_ascii=True).encode(), np.uint8),
         )
-        write_whole(folder / FILE, buffer.getvalue())
+        write_whole(path, buffer.getvalue())
 
     @classmethod
     def load(cls, folder: Path) -> "Lineage":
@@ -184,16 +188,25 @@ class Lineage:
         Raises:
             RunError: it is missing or damaged; without it no leak can be excluded.
         """
+        return cls.read(folder / FILE, f"run {folder}")
+
+    @classmethod
+    def read(cls, path: Path, owner: str) -> "Lineage":
+        """Read the lineage of ``owner``, such as ``run runs/age``, from a file.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
         try:
             # Read first: a damaged archive would leave its file open.
-            with np.load(io.BytesIO((folder / FILE).read_bytes()), allow_pickle=False) as content:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
                 return _unpack(content)
         # Damage shows in any way at all: NumPy reads a header as Python text, down to its tokenizer's own errors.
         except Exception as error:
             raise RunError(
-                f"run {folder} has no readable {FILE}",
+                f"{owner} has no readable {path.name}",
                 got=type(error).__name__,
-                remedy="restore it: without it agecls cannot tell which images the run has seen",
+                remedy="restore it: without it agecls cannot tell which images it has seen",
             ) from None
 
 

@@ -33,20 +33,21 @@ def write_only(only: Mapping[str, str]) -> str:
     return " and ".join(f"{label}={only[label]}" for label in _LABELS if label in only)
 
 
-def keep_only(faces: Faces, only: Mapping[str, str], where: str) -> Faces:
+def keep_only(faces: Faces, only: Mapping[str, str], where: str, *, needed: bool = True) -> Faces:
     """The faces that have every label of ``only``.
 
     Args:
         faces: of a part.
         only: see ``parse_only``.
         where: the part, in words.
+        needed: whether there must be one.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, and one is needed.
     """
     for label, value in only.items():
         chosen = (faces.table[label] == value).to_numpy()
-        if not chosen.any():
+        if needed and not chosen.any():
             raise DataError(f"no image of {where} is {label}={value}", remedy="choose another --only or another split")
         faces = faces.select(chosen)
     return faces

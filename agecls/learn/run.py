@@ -20,6 +20,7 @@ from agecls.config import Config, parse_config
 from agecls.errors import AgeclsError, RunError
 from agecls.files import write_whole
 from agecls.labels import ETHNICITIES, GENDERS, Task
+from agecls.learn.chain import Chain, flat_folder
 from agecls.learn.networks import build_network
 from agecls.learn.precision import Precision
 
@@ -108,6 +109,8 @@ class Run:
         leaked_count: the most images that leaked at any one step of its making, its ancestors' steps included.
         parents: runs it was warm-started from.
         only: what its images were limited to, such as ``{"gender": "male"}``; empty for all images of the split.
+        held_out: which groups of train it was not fitted on, as ``datamodule.name_groups`` says; "" for none.
+        chain: how it routes, where it is a hierarchy: a run whose weights are those of its members.
 
     Raises:
         RunError: classes and bins disagree, or leaked images are counted while ``leaked`` is False.
@@ -127,6 +130,8 @@ class Run:
     leaked_count: int = 0
     parents: tuple[Parent, ...] = ()
     only: Mapping[str, str] = field(default_factory=dict)
+    held_out: str = ""
+    chain: Chain | None = None
 
     def __post_init__(self) -> None:
         if self.classes != class_names(self.task, self.bins):
@@ -159,11 +164,13 @@ class Run:
             "precision": self.precision,
             "split": asdict(self.split),
             "only": dict(self.only),
+            **({"held_out": self.held_out} if self.held_out else {}),
             "parents": [asdict(parent) for parent in self.parents],
             "metrics": dict(self.metrics),
             "status": self.status,
             "leaked": self.leaked,
             "leaked_count": self.leaked_count,
+            **({"hierarchy": self.chain.to_json()} if self.chain else {}),
             "software": {
                 "agecls": __version__,
                 **{name: version(name) for name in ("torch", "pytorch-lightning", "albumentations", "numpy", "pillow")},
@@ -215,6 +222,8 @@ class Run:
                 leaked_count=int(record["leaked_count"]),
                 parents=tuple(Parent(**parent) for parent in record["parents"]),
                 only=dict(record["only"]),
+                held_out=str(record.get("held_out", "")),
+                chain=Chain.from_json(record["hierarchy"]) if "hierarchy" in record else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(
@@ -229,6 +238,11 @@ class Run:
         Raises:
             RunError: they are missing or damaged.
         """
+        if self.chain:
+            raise RunError(
+                f"run {self.folder} is a hierarchy and has no weights of its own",
+                remedy=f"name one of its members, such as {self.folder / flat_folder()}",
+            )
         path = self.folder / WEIGHTS
         try:
             return load_tensors(path.read_bytes())

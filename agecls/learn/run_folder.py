@@ -23,14 +23,14 @@ def prepare_folder(out: Path | None, stem: str, *, resume: bool) -> tuple[Path, 
             raise UsageError(f"there is no run to resume at {out}", remedy="leave --resume out to start one")
         return out, out / CHECKPOINT if (out / CHECKPOINT).is_file() else None
     if out is None:
-        return _free_folder(Path("runs"), stem), None
+        return free_folder(Path("runs"), stem), None
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} exists already", remedy="go on with it by --resume, or name another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     return out, None
 
 
-def _free_folder(parent: Path, stem: str) -> Path:
+def free_folder(parent: Path, stem: str) -> Path:
     """Make and return ``parent/stem-n`` with the lowest free n; two processes never get the same."""
     parent.mkdir(parents=True, exist_ok=True)
     number = 1
@@ -73,6 +73,7 @@ def refuse_other_run(old: Run, new: Run, init_from: Path | None) -> None:
         ("task", old.task, new.task),
         ("bins", old.bins.text, new.bins.text),
         ("--only", write_only(old.only) or "all images", write_only(new.only) or "all images"),
+        ("images held out", old.held_out or "none", new.held_out or "none"),
         ("settings", old.config.model_dump(), new.config.model_dump()),
     )
     for name, was, now in compared:

@@ -4,7 +4,13 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
+from sklearn.metrics import (
+    cohen_kappa_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+    recall_score,
+)
 
 from agecls.errors import UsageError
 from agecls.labels import ETHNICITIES, GENDERS, UNKNOWN
@@ -24,7 +30,10 @@ def measure(report: Report, *, seed: int = 0, resamples: int = 2000) -> dict[str
 
     Macro-F1 is the mean of F1 over all K classes; a class that is neither labelled nor predicted counts as 0, as in
     scikit-learn with ``labels=range(K), zero_division=0``. Balanced accuracy is the mean recall of the classes that
-    have labelled images. The majority baseline answers every image with the most frequent class of the scored labels.
+    have labelled images. The majority baseline answers every image with the most frequent class of the scored labels;
+    ``corrected_macro_f1`` is the share of the way from its macro-F1 to 1 that the report goes, below 0 where the
+    baseline is better. ``kappa`` is Cohen's (1960), agreement beyond chance; None where every image is both labelled
+    and predicted as one class, for then chance agrees always.
 
     In ``by_group`` macro-F1 is the mean over the classes that have labelled images in the group, so that a group is
     not marked down for classes it does not contain. Images of unknown group are left out, and so is the grouping by
@@ -47,6 +56,7 @@ def measure(report: Report, *, seed: int = 0, resamples: int = 2000) -> dict[str
     precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
     present = np.flatnonzero(support)
     majority = int(support.argmax())
+    baseline = float(f1_score(truth, np.full_like(truth, majority), labels=labels, average="macro", zero_division=0))
     measured: dict[str, Any] = {
         "schema": SCHEMA,
         "task": report.task,
@@ -57,9 +67,9 @@ def measure(report: Report, *, seed: int = 0, resamples: int = 2000) -> dict[str
         "macro_f1": float(f1.mean()),
         "macro_f1_ci95": macro_f1_interval(confusion, np.array(labels), seed=seed, resamples=resamples),
         "majority_class": report.classes[majority],
-        "majority_macro_f1": float(
-            f1_score(truth, np.full_like(truth, majority), labels=labels, average="macro", zero_division=0)
-        ),
+        "majority_macro_f1": baseline,
+        "corrected_macro_f1": (float(f1.mean()) - baseline) / (1 - baseline),
+        "kappa": _kappa(truth, predicted),
         "per_class": {
             name: {
                 "precision": float(precision[k]),
@@ -133,6 +143,12 @@ def macro_f1_interval(
     draws = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=resamples)
     scores = macro_f1(draws.reshape(resamples, *counts.shape), classes)
     return [float(end) for end in np.percentile(scores, PERCENTILES)]
+
+
+def _kappa(truth: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> float | None:
+    if (truth == truth[0]).all() and (predicted == truth[0]).all():
+        return None
+    return float(cohen_kappa_score(truth, predicted))
 
 
 def _by_group(report: Report, names: tuple[str, ...], *, seed: int, resamples: int) -> dict[str, dict[str, Any]]:

@@ -3,8 +3,8 @@
 import base64
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from agecls.report.report import Report
 
 
 def write_page(report: Report, measured: Mapping[str, Any], folder: Path, *, notes: Sequence[str] = ()) -> Path:
-    """Write ``report.html``, ``confusion.png``, ``confusion.csv`` and ``predictions.csv`` into a folder.
+    """Write ``report.html``, ``report.json`` and confusion and predictions as tables into a folder.
 
-    The page asks for nothing from the network: styles and pictures are inside it. ``confusion.csv`` has a header of
-    the class names and K rows of counts, the labelled classes in the same order. ``predictions.csv`` has the columns
-    ``path``, ``truth``, ``predicted``, one of probabilities for each class in the order of the report, and ``leaked``
-    where the report is; image paths stand in it as they are, also those a spreadsheet would take for a formula.
+    The page asks for nothing from the network: styles and pictures are inside it. ``report.json`` holds what was
+    measured, as ``evaluate --json`` writes it; ``confusion.png`` is a picture of the page. ``confusion.csv`` has a
+    header of the class names and K rows of counts, the labelled classes in the same order. ``predictions.csv`` has the
+    columns ``path``, ``truth``, ``predicted``, one of probabilities for each class in the order of the report, and
+    ``leaked`` where the report is; image paths stand in it as they are, also those a spreadsheet would take for a
+    formula.
 
     Each file is written whole or not at all; ``report.html`` comes last. The same report gives the same bytes.
 
@@ -44,28 +46,50 @@ def write_page(report: Report, measured: Mapping[str, Any], folder: Path, *, not
         drawn["groups"] = pictures.png(pictures.group_picture(measured))
     if report.task == "age" and any(row["n"] for row in measured["years_by_bin"].values()):
         drawn["years"] = pictures.png(pictures.years_picture(report, measured))
-    html = _html(measured, {name: base64.b64encode(png).decode("ascii") for name, png in drawn.items()}, notes)
+    html = _html(measured, embedded(drawn), notes)
 
     write_whole(folder / "confusion.png", confusion)
-    write_whole(folder / "confusion.csv", _csv([report.classes, *measured["confusion"]]))
-    write_whole(folder / "predictions.csv", _csv(_predictions(report)))
+    write_whole(folder / "confusion.csv", table_bytes([report.classes, *measured["confusion"]]))
+    write_whole(folder / "predictions.csv", table_bytes(_predictions(report)))
+    write_whole(folder / "report.json", json_bytes(measured))
     page = folder / "report.html"
     write_whole(page, html.encode("utf-8", "backslashreplace"))
     return page
 
 
+def embedded(drawn: Mapping[str, bytes]) -> dict[str, str]:
+    """Return pictures as they stand inside a page, in base64."""
+    return {name: base64.b64encode(content).decode("ascii") for name, content in drawn.items()}
+
+
 def _html(measured: Mapping[str, Any], drawn: Mapping[str, str], notes: Sequence[str]) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = lambda share, digits=1: f"{share:.{digits}%}".replace("%", "\u202f%")
-    environment.filters["count"] = lambda n: f"{n:,}"
-    environment.filters["years"] = lambda years, digits=1: "" if years is None else f"{years:.{digits}f}"
-    template = environment.from_string(
-        resources.files("agecls.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    )
     unlabelled = [name for name, row in measured["per_class"].items() if not row["support"]]
-    return template.render(m=measured, drawn=drawn, notes=notes, unlabelled=unlabelled, version=__version__)
+    return render("page.html.j2", {"years": _years}, m=measured, drawn=drawn, notes=notes, unlabelled=unlabelled)
+
+
+def render(template: str, filters: Mapping[str, Callable[..., str]], **values: object) -> str:
+    """Fill in a template of this folder, with further filters; every value is escaped, a missing one is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("agecls", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = _percent
+    environment.filters["share"] = lambda share: "-" if share is None else _percent(share)
+    environment.filters["count"] = lambda n: f"{n:,}"
+    environment.filters["number"] = lambda number, digits=1: "-" if number is None else f"{number:.{digits}f}"
+    environment.filters.update(filters)
+    return environment.get_template(template).render(**values, version=__version__)
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{share:.{digits}%}".replace("%", "\u202f%")
+
+
+def _years(years: float | None, digits: int = 1) -> str:
+    return "" if years is None else f"{years:.{digits}f}"
 
 
 def _predictions(report: Report) -> Iterable[Sequence[object]]:
@@ -77,7 +101,14 @@ def _predictions(report: Report) -> Iterable[Sequence[object]]:
         yield (path, report.classes[truth], report.classes[predicted], *(f"{share:.7g}" for share in row), *marked)
 
 
-def _csv(rows: Iterable[Sequence[object]]) -> bytes:
+def json_bytes(measured: Mapping[str, Any]) -> bytes:
+    """Return measured values as JSON, finite or null, one on a line."""
+    text = json.dumps(measured, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
+
+
+def table_bytes(rows: Iterable[Sequence[object]]) -> bytes:
+    """Return rows as CSV whose lines end in a line feed alone."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode("utf-8", "backslashreplace")

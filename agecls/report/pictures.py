@@ -3,7 +3,7 @@
 import io
 import textwrap
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,31 +22,36 @@ from agecls.labels import AGE_MAX
 from agecls.report.contact_sheet import contact_sheet
 from agecls.report.report import Report
 
-__all__ = ["confusion_picture", "contact_sheet", "group_picture", "per_class_picture", "png", "save", "years_picture"]
+__all__ = [
+    "confusion_picture", "contact_sheet", "group_picture", "new_figure", "per_class_picture", "plain", "png", "save",
+    "share_rows", "years_picture",
+]  # fmt: skip
 
 TEXT_LIMIT: Final = 16
 """With more classes than this the cells of a confusion picture are too small for numbers."""
 
 DPI: Final = 160
 
-_INK, _MUTED, _GRID = "#1d2433", "#5b6475", "#dfe3ea"
+INK, MUTED, GRID = "#1d2433", "#5b6475", "#dfe3ea"
 # The two ends of cividis that stay apart for every kind of colour vision, and in grey.
-_BLUE, _GOLD, _RED = "#2a4d7e", "#d3ab3c", "#b3261e"
+BLUE, GOLD, RED = "#2a4d7e", "#d3ab3c", "#b3261e"
 
 
-def confusion_picture(measured: Mapping[str, Any]) -> Figure:
+def confusion_picture(measured: Mapping[str, Any], title: str | None = None) -> Figure:
     """Draw the confusion matrix: colour is the share of the labelled class, text is the count and that share.
 
     Args:
         measured: what ``measure`` returns, 2..31 classes.
+        title: another title than the task's.
     """
-    classes = [_plain(name) for name in measured["classes"]]
+    classes = [plain(name) for name in measured["classes"]]
     counts = np.array(measured["confusion"])
     support = counts.sum(axis=1, keepdims=True)
     shares = np.ma.masked_where(np.broadcast_to(support == 0, counts.shape), counts / np.maximum(support, 1))
     k = len(classes)
     side = min(max(0.62 * k, 2.6), 9.5)  # inches
-    figure, axes = _figure(measured, f"{measured['task'].capitalize()}: confusion", (side + 2.4, side + 1.6))
+    title = title or f"{measured['task'].capitalize()}: confusion"
+    figure, axes = new_figure(measured, title, (side + 2.4, side + 1.6))
     colours = mpl.colormaps["cividis"].with_extremes(bad="#eceef2")
     image = axes.imshow(shares, cmap=colours, vmin=0, vmax=1)
     small = 9 if k <= TEXT_LIMIT else 7
@@ -64,7 +69,7 @@ def confusion_picture(measured: Mapping[str, Any]) -> Figure:
     bar = figure.colorbar(
         image, ax=axes, shrink=0.82, aspect=28, pad=0.02, format=PercentFormatter(1, decimals=0, symbol=" %")
     )
-    bar.set_label("share of the labelled class", color=_MUTED, fontsize=8.5)
+    bar.set_label("share of the labelled class", color=MUTED, fontsize=8.5)
     bar.ax.tick_params(labelsize=8, length=0)
     bar.outline.set_visible(False)
     if k <= TEXT_LIMIT:
@@ -76,7 +81,7 @@ def confusion_picture(measured: Mapping[str, Any]) -> Figure:
                     if share >= 0.005
                     else f"{counts[row, column]:,}\n<1 %"
                 )
-                ink = _INK if share > 0.55 else "white"
+                ink = INK if share > 0.55 else "white"
                 axes.text(column, row, text, ha="center", va="center", fontsize=8.5 if k <= 10 else 7, color=ink)
     return figure
 
@@ -90,15 +95,15 @@ def per_class_picture(measured: Mapping[str, Any]) -> Figure:
     classes = measured["classes"]
     rows = [measured["per_class"][name] for name in classes]
     height = (0.34 if len(classes) <= TEXT_LIMIT else 0.25) * len(classes)  # inches
-    figure, axes = _figure(measured, f"{measured['task'].capitalize()}: F1 by class", (6.4, 1.5 + height))
+    figure, axes = new_figure(measured, f"{measured['task'].capitalize()}: F1 by class", (6.4, 1.5 + height))
     places = range(len(classes))
-    axes.barh(places, [row["f1"] for row in rows], height=0.68, color=_BLUE)
+    axes.barh(places, [row["f1"] for row in rows], height=0.68, color=BLUE)
     for place, row in zip(places, rows, strict=True):
         text = f"{100 * row['f1']:.1f} %   n = {row['support']:,}"
-        axes.text(row["f1"] + 0.012, place, text, va="center", fontsize=8, color=_INK, zorder=5, bbox=_HALO)
-    axes.axvline(measured["macro_f1"], color=_GOLD, linewidth=1.8, linestyle=(0, (4, 2)))
+        axes.text(row["f1"] + 0.012, place, text, va="center", fontsize=8, color=INK, zorder=5, bbox=HALO)
+    axes.axvline(measured["macro_f1"], color=GOLD, linewidth=1.8, linestyle=(0, (4, 2)))
     axes.set_xlabel(f"F1 (dashed line: macro-F1 {100 * measured['macro_f1']:.1f} %)")
-    _rows(axes, [_plain(name) for name in classes])
+    share_rows(axes, [plain(name) for name in classes])
     axes.set_ylim(len(classes) - 0.4, -0.6)
     axes.set_xlim(0, 1.28)
     axes.spines["bottom"].set_bounds(0, 1)
@@ -124,29 +129,29 @@ def group_picture(measured: Mapping[str, Any]) -> Figure:
             headings.append((row, kind))
             row += 1
         for name, score in groups.items():
-            labels.append(f"{_plain(name)}  (n = {score['n']:,})")
+            labels.append(f"{plain(name)}  (n = {score['n']:,})")
             places.append(row)
             scores.append(score)
             row += 1
     if not scores:
         raise UsageError("no scored image has a known group", remedy="leave this picture out")
-    figure, axes = _figure(measured, f"{measured['task'].capitalize()}: macro-F1 by group", (6.4, 1.5 + 0.36 * row))
+    figure, axes = new_figure(measured, f"{measured['task'].capitalize()}: macro-F1 by group", (6.4, 1.5 + 0.36 * row))
     low, high = measured["macro_f1_ci95"]
-    axes.axvspan(low, high, color=_GOLD, alpha=0.28, linewidth=0)
-    axes.axvline(measured["macro_f1"], color=_GOLD, linewidth=1.8)
+    axes.axvspan(low, high, color=GOLD, alpha=0.28, linewidth=0)
+    axes.axvline(measured["macro_f1"], color=GOLD, linewidth=1.8)
     points = np.array([score["macro_f1"] for score in scores])
     ends = np.array([score["macro_f1_ci95"] for score in scores])
-    axes.hlines(places, ends[:, 0], ends[:, 1], color=_BLUE, linewidth=2.2)
-    axes.plot(points, places, "o", color=_BLUE, markersize=6)
+    axes.hlines(places, ends[:, 0], ends[:, 1], color=BLUE, linewidth=2.2)
+    axes.plot(points, places, "o", color=BLUE, markersize=6)
     for place, point, (_, right) in zip(places, points, ends, strict=True):
         axes.text(
-            max(right, point) + 0.012, place, f"{100 * point:.1f} %", va="center", fontsize=8, color=_INK, bbox=_HALO
+            max(right, point) + 0.012, place, f"{100 * point:.1f} %", va="center", fontsize=8, color=INK, bbox=HALO
         )
-    _rows(axes, labels, places)
+    share_rows(axes, labels, places)
     for place, kind in headings:
         axes.annotate(
-            _plain(kind), (0, place), (-6, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-            ha="right", va="center", fontsize=9, fontweight="bold", color=_INK, annotation_clip=False,
+            plain(kind), (0, place), (-6, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+            ha="right", va="center", fontsize=9, fontweight="bold", color=INK, annotation_clip=False,
         )  # fmt: skip
     axes.set_ylim(row - 0.5, -0.6)
     axes.set_xlim(0, 1.12)
@@ -171,7 +176,7 @@ def years_picture(report: Report, measured: Mapping[str, Any]) -> Figure:
     ranges = Bins.from_names(report.classes, gaps=True).ranges
     k = len(ranges)
     height = (0.46 if k <= TEXT_LIMIT else 0.28) * k  # inches
-    figure, axes = _figure(measured, "Age: labelled years of the images in each predicted bin", (6.8, 1.7 + height))
+    figure, axes = new_figure(measured, "Age: labelled years of the images in each predicted bin", (6.8, 1.7 + height))
     edges = np.arange(AGE_MAX + 2) - 0.5
     years = np.arange(AGE_MAX + 1)
     for row, (low, high) in enumerate(ranges):
@@ -180,11 +185,11 @@ def years_picture(report: Report, measured: Mapping[str, Any]) -> Figure:
         heights = 0.86 * found / max(int(found.max()), 1)
         inside = (years >= low) & (years <= high)
         floor = row + 0.43
-        axes.hlines(floor, -0.5, AGE_MAX + 0.5, color=_GRID, linewidth=0.8, zorder=1)
-        axes.bar(years, -heights, bottom=floor, width=1.0, color=np.where(inside, _BLUE, _GOLD), zorder=2)
-        axes.hlines(floor, low - 0.5, high + 0.5, color=_BLUE, linewidth=2.5, zorder=3)
+        axes.hlines(floor, -0.5, AGE_MAX + 0.5, color=GRID, linewidth=0.8, zorder=1)
+        axes.bar(years, -heights, bottom=floor, width=1.0, color=np.where(inside, BLUE, GOLD), zorder=2)
+        axes.hlines(floor, low - 0.5, high + 0.5, color=BLUE, linewidth=2.5, zorder=3)
     counted = [measured["years_by_predicted_bin"][name]["n"] for name in report.classes]
-    _rows(axes, [f"{name}  (n = {n:,})" for name, n in zip(report.classes, counted, strict=True)])
+    share_rows(axes, [f"{name}  (n = {n:,})" for name, n in zip(report.classes, counted, strict=True)])
     axes.set_ylim(k - 0.4, -0.6)
     axes.set_xlim(-1, AGE_MAX + 1)
     axes.set_xticks(range(0, AGE_MAX + 1, 10))
@@ -213,10 +218,17 @@ def png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-_HALO: Final = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
+HALO: Final = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
 
 
-def _figure(measured: Mapping[str, Any], title: str, inches: tuple[float, float]) -> tuple[Figure, Axes]:
+def new_figure(measured: Mapping[str, Any], title: str, inches: tuple[float, float]) -> tuple[Figure, Axes]:
+    """Return an empty picture with its title, what was scored, and LEAKED above where that is so.
+
+    Args:
+        measured: what was measured; its ``n``, ``split``, ``part``, ``run``, ``leaked`` and ``leaked_count`` are used.
+        title: plain text.
+        inches: width and height; the mark of a leak makes it higher.
+    """
     mark, pad = (0.6, 0.14) if measured["leaked"] else (0.0, 0.04)  # inches; the pad keeps the mark off the title
     layout = ConstrainedLayoutEngine(h_pad=pad)
     figure = Figure(figsize=(inches[0], inches[1] + mark), layout=layout, facecolor="white")
@@ -224,34 +236,35 @@ def _figure(measured: Mapping[str, Any], title: str, inches: tuple[float, float]
     axes = figure.subplots()
     for side in ("top", "left", "right"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_GRID)
-    axes.tick_params(colors=_INK, labelsize=9)
-    axes.xaxis.label.set(size=9, color=_MUTED)
-    axes.yaxis.label.set(size=9, color=_MUTED)
+    axes.spines["bottom"].set_color(GRID)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.xaxis.label.set(size=9, color=MUTED)
+    axes.yaxis.label.set(size=9, color=MUTED)
     scored = f"{measured['n']:,} images of {measured['split']}, {measured['part']}; run {measured['run']}"
-    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", color=_INK, pad=22)
+    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", color=INK, pad=22)
     axes.annotate(
-        _plain(scored, int(12 * inches[0])), (0, 1), (0, 8), xycoords="axes fraction",
-        textcoords="offset points", fontsize=8, color=_MUTED,
+        plain(scored, int(12 * inches[0])), (0, 1), (0, 8), xycoords="axes fraction",
+        textcoords="offset points", fontsize=8, color=MUTED,
     )  # fmt: skip
     if measured["leaked"]:
-        box = {"facecolor": _RED, "edgecolor": "none", "boxstyle": "square,pad=0.4"}
+        box = {"facecolor": RED, "edgecolor": "none", "boxstyle": "square,pad=0.4"}
         counted = f" ({measured['leaked_count']:,} images)" if measured["leaked_count"] else ""
         text = f"LEAKED{counted}: does not hold for new faces"
         figure.suptitle(text, fontsize=9, fontweight="bold", color="white", bbox=box)
     return figure, axes
 
 
-def _rows(axes: Axes, labels: list[str], places: list[int] | None = None) -> None:
+def share_rows(axes: Axes, labels: list[str], places: Sequence[float] | None = None) -> None:
+    """Label the rows of a picture whose horizontal axis is a share in 0..1, at their places or one below the other."""
     axes.set_yticks(places if places is not None else range(len(labels)), labels)
     axes.tick_params(axis="y", length=0)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.set_axisbelow(True)
-    axes.grid(axis="x", color=_GRID, linewidth=0.8)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
 
 
-def _plain(text: str, most: int = 24) -> str:
+def plain(text: str, most: int = 24) -> str:
     """Return text that matplotlib draws as it stands: one line, no mathematics, at most ``most`` characters."""
     line = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
     return (line if len(line) <= most else f"{line[: most - 1]}…").replace("$", r"\$")

@@ -18,17 +18,17 @@ def print_measured(measured: Mapping[str, Any], console: Console) -> None:
         console: where to print; rich leaves colours out where it is no terminal.
     """
     _headline(measured, console)
-    classes = _table("class", "precision", "recall", "F1", "images")
+    classes = new_table("class", "precision", "recall", "F1", "images")
     for name, row in measured["per_class"].items():
-        shares = (_percent(row[key]) for key in ("precision", "recall", "f1"))
+        shares = (percent(row[key]) for key in ("precision", "recall", "f1"))
         classes.add_row(Text(name), *shares, f"{row['support']:,}")
     console.print()
     console.print(classes)
     for kind, groups in measured["by_group"].items():
         if groups:
-            table = _table(kind, "images", "accuracy", "macro-F1", "95 % interval")
+            table = new_table(kind, "images", "accuracy", "macro-F1", "95 % interval")
             for name, row in groups.items():
-                scores = (_percent(row["accuracy"]), _percent(row["macro_f1"]), _interval(row["macro_f1_ci95"]))
+                scores = (percent(row["accuracy"]), percent(row["macro_f1"]), interval(row["macro_f1_ci95"]))
                 table.add_row(Text(name), f"{row['n']:,}", *scores)
             console.print()
             console.print(table)
@@ -36,11 +36,16 @@ def print_measured(measured: Mapping[str, Any], console: Console) -> None:
         _years(measured, console)
 
 
-def _headline(measured: Mapping[str, Any], console: Console) -> None:
+def print_leak(measured: Mapping[str, Any], console: Console) -> None:
+    """Print the mark of a leak where there is one; it comes before everything else."""
     if measured["leaked"]:
         counted = f" ({measured['leaked_count']:,} images)" if measured["leaked_count"] else ""
         text = f"LEAKED{counted}: scored, or made, past a leakage guard; the scores do not hold for new faces"
         console.print(Text(text, style="bold white on red"))
+
+
+def _headline(measured: Mapping[str, Any], console: Console) -> None:
+    print_leak(measured, console)
     scored = (
         f"{measured['task']}: {measured['run']} on {measured['split']}, {measured['part']}, {measured['n']:,} images"
     )
@@ -48,14 +53,17 @@ def _headline(measured: Mapping[str, Any], console: Console) -> None:
     console.print(
         Text.assemble(
             "macro-F1 ",
-            (_percent(measured["macro_f1"], 2), "bold"),
-            f" ({_interval(measured['macro_f1_ci95'], 2)}, 95 % interval), ",
-            f"majority baseline {_percent(measured['majority_macro_f1'], 2)}",
+            (percent(measured["macro_f1"], 2), "bold"),
+            f" ({interval(measured['macro_f1_ci95'], 2)}, 95 % interval), ",
+            f"majority baseline {percent(measured['majority_macro_f1'], 2)}, ",
+            f"corrected {percent(measured['corrected_macro_f1'], 2)}",
         )
     )
-    further = f"accuracy {_percent(measured['accuracy'])}, balanced accuracy {_percent(measured['balanced_accuracy'])}"
+    further = f"accuracy {percent(measured['accuracy'])}, balanced accuracy {percent(measured['balanced_accuracy'])}"
     if measured["task"] == "age":
-        further += f", within one bin {_percent(measured['off_by_one_accuracy'])}"
+        further += f", within one bin {percent(measured['off_by_one_accuracy'])}"
+    if measured["kappa"] is not None:
+        further += f", kappa {measured['kappa']:.3f}"
     console.print(Text(further))
 
 
@@ -63,7 +71,7 @@ def _years(measured: Mapping[str, Any], console: Console) -> None:
     labelled, predicted = measured["years_by_bin"], measured["years_by_predicted_bin"]
     if not any(row["n"] for row in labelled.values()):
         return
-    table = _table("years", "labelled: mean", "mode", "SD", "predicted: mean", "mode", "SD")
+    table = new_table("years", "labelled: mean", "mode", "SD", "predicted: mean", "mode", "SD")
     for name in measured["classes"]:
         cells = (_number(row[name][key], digits) for row in (labelled, predicted) for key, digits in _MOMENTS)
         table.add_row(Text(name), *cells)
@@ -71,7 +79,8 @@ def _years(measured: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _table(first: str, *columns: str) -> Table:
+def new_table(first: str, *columns: str) -> Table:
+    """Return an empty table: a column of names, then columns of numbers."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column(Text(first), overflow="fold")
     for column in columns:
@@ -79,11 +88,13 @@ def _table(first: str, *columns: str) -> Table:
     return table
 
 
-def _percent(share: float, digits: int = 1) -> str:
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share in percent."""
     return f"{100 * share:.{digits}f} %"
 
 
-def _interval(ends: list[float], digits: int = 1) -> str:
+def interval(ends: list[float], digits: int = 1) -> str:
+    """Return the ends of an interval of shares in percent."""
     return f"{100 * ends[0]:.{digits}f} to {100 * ends[1]:.{digits}f} %"
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score
 
 from agecls.errors import UsageError
 from agecls.report.metrics import macro_f1, macro_f1_interval, measure
@@ -111,6 +111,27 @@ def test_majority_baseline_always_answers_the_most_frequent_label(age_report: Re
     # Half of the 12 images are 15-40: precision 1/2, recall 1, F1 2/3, over four classes.
     assert measured["majority_class"] == "15-40"
     assert measured["majority_macro_f1"] == pytest.approx(2 / 3 / 4)
+
+
+def test_corrected_macro_f1_runs_from_the_baseline_to_one(age_report: Report) -> None:
+    measured = measure(age_report, resamples=10)
+    # Macro-F1 13/24, baseline 1/6: of the 5/6 that are left, 3/8 are gained.
+    assert measured["corrected_macro_f1"] == pytest.approx((13 / 24 - 1 / 6) / (5 / 6))
+    always = replace(age_report, probabilities=np.tile([0.0, 0.0, 1.0, 0.0], (12, 1)))
+    assert measure(always, resamples=10)["corrected_macro_f1"] == 0
+    never = replace(age_report, probabilities=np.tile([0.0, 0.0, 0.0, 1.0], (12, 1)))
+    assert measure(never, resamples=10)["corrected_macro_f1"] == pytest.approx(-1 / 5)
+
+
+def test_kappa_is_cohens_and_none_where_chance_always_agrees(age_report: Report) -> None:
+    # 9 of 12 right; labels 3, 3, 6 and answers 3, 3, 6 agree by chance in (9 + 9 + 36) / 144.
+    assert measure(age_report, resamples=10)["kappa"] == pytest.approx((0.75 - 0.375) / (1 - 0.375))
+    one = np.zeros(12, dtype=int)
+    answered = np.tile([1.0, 0.0, 0.0, 0.0], (12, 1))
+    assert measure(replace(age_report, truth=one, probabilities=answered), resamples=10)["kappa"] is None
+    assert measure(replace(age_report, truth=one), resamples=10)["kappa"] == 0
+    assert measure(replace(age_report, probabilities=answered), resamples=10)["kappa"] == 0
+    assert cohen_kappa_score(age_report.truth, age_report.predicted) == pytest.approx(0.6)
 
 
 def test_off_by_one_counts_neighbouring_bins(age_report: Report) -> None:

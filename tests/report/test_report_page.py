@@ -1,56 +1,19 @@
 """The report folder: what is in it, that hostile names stay text, that nothing is fetched."""
 
 import base64
-import csv
+import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from read_page import HOSTILE, Page, rows
 
 from agecls.errors import UsageError
 from agecls.report.metrics import measure
 from agecls.report.page import write_page
 from agecls.report.report import Origin, Report
-
-HOSTILE = '<script>alert("1")</script>\'&"'
-
-
-class Page(HTMLParser):
-    """Tags, attributes and visible text of a page."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
-        if tag not in ("meta", "img", "line", "circle"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text += data
-
-
-def rows(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file))
 
 
 def test_folder_holds_the_page_the_picture_and_the_tables(age_report: Report, tmp_path: Path) -> None:
@@ -59,7 +22,8 @@ def test_folder_holds_the_page_the_picture_and_the_tables(age_report: Report, tm
     page = write_page(age_report, measured, folder)
     assert page == folder / "report.html"
     found = sorted(path.name for path in folder.iterdir())
-    assert found == ["confusion.csv", "confusion.png", "predictions.csv", "report.html"]
+    assert found == ["confusion.csv", "confusion.png", "predictions.csv", "report.html", "report.json"]
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == measured
     header, *counts = rows(folder / "confusion.csv")
     assert header == list(age_report.classes)
     assert [[int(count) for count in row] for row in counts] == measured["confusion"]
@@ -86,6 +50,8 @@ def test_page_shows_the_headline_and_what_was_scored(age_report: Report, tmp_pat
     for piece in (
         f"{100 * measured['macro_f1']:.2f} %",
         f"{100 * measured['majority_macro_f1']:.2f} %",
+        "corrected for it 45.00 %",
+        "0.600",
         "runs/age-4-1",
         "utkface",
         "Chosen on the validation part.",
@@ -147,7 +113,14 @@ def test_gender_without_groups_has_no_empty_sections(age_report: Report, tmp_pat
     page = Page(write_page(report, measure(report, resamples=20), tmp_path))
     assert page.tags.count("img") == 2
     assert "Years" not in page.text
+    assert "Kappa" in page.text
     assert "Groups" not in page.text
+
+
+def test_page_without_a_kappa_does_not_name_it(age_report: Report, tmp_path: Path) -> None:
+    answered = np.tile([1.0, 0.0, 0.0, 0.0], (12, 1))
+    report = replace(age_report, truth=np.zeros(12, dtype=int), probabilities=answered)
+    assert "Kappa" not in Page(write_page(report, measure(report, resamples=20), tmp_path)).text
 
 
 def test_writing_again_replaces_and_repeats_the_bytes(age_report: Report, tmp_path: Path) -> None:

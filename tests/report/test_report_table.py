@@ -26,8 +26,8 @@ def test_headline_classes_groups_and_years_are_printed(age_report: Report) -> No
     text = printed(age_report)
     measured = measure(age_report, resamples=20)
     assert f"macro-F1 {100 * measured['macro_f1']:.2f} %" in text
-    assert "majority baseline 16.67 %" in text
-    assert "within one bin 91.7 %" in text
+    assert "majority baseline 16.67 %, corrected 45.00 %" in text
+    assert "within one bin 91.7 %, kappa 0.600" in text
     scores, years = cells(text, "15-40")
     assert scores == ["15-40", "83.3", "%", "83.3", "%", "83.3", "%", "6"]
     assert years[:4] == ["15-40", "28.0", "25", "7.6"]
@@ -54,6 +54,11 @@ def test_gender_has_no_age_lines(age_report: Report) -> None:
     text = printed(report)
     assert "within one bin" not in text
     assert "years" not in text
+
+
+def test_kappa_that_does_not_exist_is_left_out(age_report: Report) -> None:
+    answered = np.tile([1.0, 0.0, 0.0, 0.0], (12, 1))
+    assert "kappa" not in printed(replace(age_report, truth=np.zeros(12, dtype=int), probabilities=answered))
 
 
 def test_names_are_not_taken_for_markup(age_report: Report) -> None:

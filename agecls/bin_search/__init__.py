@@ -1,0 +1,1 @@
+"""Search for age bins in the confusion matrix of fine ones."""
