@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from agecls.config import OPTIMIZER_SETTINGS, Config, nearest, parse_config, setting_names
+from agecls.config import TAKEN, Config, nearest, parse_config, setting_names
 from agecls.errors import ConfigError, UsageError
 from agecls.hierarchy_config import HierarchyConfig, parse_hierarchy
-from agecls.labels import Task
+from agecls.labels import TrainTask
 
 Role = Literal["flat", "router", "expert"]
 """What a member of a hierarchy is there for."""
@@ -65,7 +65,7 @@ def load_hierarchy(name: str) -> HierarchyConfig:
 
 
 def load_config(
-    name: str, task: Task, overrides: Sequence[str] = (), *, role: Role | None = None, machine: str | None = None
+    name: str, task: TrainTask, overrides: Sequence[str] = (), *, role: Role | None = None, machine: str | None = None
 ) -> Config:
     """Read a configuration for one task.
 
@@ -83,13 +83,13 @@ def load_config(
     tree = _read_tree(find_config(name), (), machine)
     hierarchy = parse_hierarchy(_table(tree.pop("hierarchy", None), f"hierarchy in {name}"), name)
     by_task = _table(tree.pop("tasks", None), f"tasks in {name}")
-    unknown = sorted(map(str, set(by_task) - set(get_args(Task))))
+    unknown = sorted(map(str, set(by_task) - set(get_args(TrainTask))))
     if unknown:
         raise ConfigError(
-            f"{name} gives values for an unknown task", got=unknown[0], remedy=nearest(unknown[0], get_args(Task))
+            f"{name} gives values for an unknown task", got=unknown[0], remedy=nearest(unknown[0], get_args(TrainTask))
         )
-    tree = _merge(tree, _table(by_task.get(task), f"tasks.{task} in {name}"))
-    tree = _merge(tree, getattr(hierarchy.members, role)) if role else tree
+    tree = _lay(tree, _table(by_task.get(task), f"tasks.{task} in {name}"))
+    tree = _lay(tree, getattr(hierarchy.members, role)) if role else tree
     given: dict[str, Any] = {}
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -97,7 +97,16 @@ def load_config(
             raise ConfigError("--set takes key=value", got=override, remedy="such as --set optimizer.lr=0.001")
         section, leaf = _find_key(key.strip())
         given = _merge(given, {section: {leaf: _parse_value(value, override)}})
-    return parse_config(_merge(_without_strangers(tree, given), given))
+    return parse_config(_lay(tree, given))
+
+
+def with_weights(config: Config, file: Path | None) -> Config:
+    """Settings that start from a file of tensors, as ``--weights`` says; unchanged for None.
+
+    Raises:
+        ConfigError: they start from published weights as well.
+    """
+    return config if file is None else parse_config(_merge(config.model_dump(), {"transfer": {"weights": str(file)}}))
 
 
 def _read_tree(path: Path, seen: tuple[Path, ...], machine: str | None = None) -> dict[str, Any]:
@@ -110,7 +119,7 @@ def _read_tree(path: Path, seen: tuple[Path, ...], machine: str | None = None) -
     tree = _table(tree, str(path))
     base = tree.pop("base", machine if "hierarchy" in tree else None)
     return (
-        tree if base is None else _merge(_read_tree(find_config(str(base), path.parent), (*seen, path.resolve())), tree)
+        tree if base is None else _lay(_read_tree(find_config(str(base), path.parent), (*seen, path.resolve())), tree)
     )
 
 
@@ -130,14 +139,27 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _without_strangers(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the file's optimiser settings that an optimiser named by ``--set`` does not take."""
-    taken = OPTIMIZER_SETTINGS.get(str(given.get("optimizer", {}).get("name")))
-    section = tree.get("optimizer")
-    if taken is None or not isinstance(section, dict):
-        return tree
-    kept = {key: value for key, value in section.items() if key in taken | {"name", "lr", "weight_decay"}}
-    return {**tree, "optimizer": kept}
+def _lay(under: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge, and leave out below what the network, optimiser, schedule, loss or average named above does not take."""
+    return _merge(_without_strangers(under, over), over)
+
+
+def _without_strangers(tree: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    tree = dict(tree)
+    for name in ("network", *TAKEN):
+        below, above = tree.get(name), over.get(name)
+        if not isinstance(below, dict) or not isinstance(above, dict) or "name" not in above:
+            continue
+        if name != "network":
+            choices = TAKEN[name]
+            left_out = set().union(*choices.values()) - choices.get(str(above["name"]), below.keys())
+        elif above["name"] != below.get("name", "agecnn"):
+            # Of another network, only the input is kept: layers, widths and dropout were chosen for the one below.
+            left_out = below.keys() - {"image_size", "channels"}
+        else:
+            continue
+        tree[name] = {key: value for key, value in below.items() if key not in left_out}
+    return tree
 
 
 def _parse_value(text: str, override: str) -> Any:

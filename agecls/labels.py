@@ -9,6 +9,7 @@ from typing import Final, Literal, get_args
 Gender = Literal["male", "female"]
 Ethnicity = Literal["white", "black", "asian", "indian", "others"]
 Task = Literal["age", "gender", "ethnicity"]
+TrainTask = Literal["age", "gender", "ethnicity", "multitask", "age-regression"]
 Source = Literal["utkface", "fairface", "adience", "imdb_wiki", "csv", "synthetic"]
 
 GENDERS: Final[tuple[str, ...]] = get_args(Gender)

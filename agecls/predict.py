@@ -10,16 +10,21 @@ from typing import Any, Final
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from agecls.data.pixels import decode_square, read_whole
 from agecls.data.sources.walk import IMAGE_SUFFIXES, walk_images
 from agecls.errors import DataError, UsageError
 from agecls.files import write_whole
+from agecls.learn.decoding import class_probabilities, mean_outputs, years_of
 from agecls.learn.hierarchy import network_of
-from agecls.learn.inference import best_device, image_batches, predict_probabilities
+from agecls.learn.inference import best_device, image_batches, predict_outputs
 from agecls.learn.run import RECORD, Preprocessing, Run
+from agecls.learn.sampling import sampled
+from agecls.learn.targets import Target, slices
 from agecls.progress import progress
 from agecls.report.contact_sheet import CAPTION, SHOWN, contact_sheet
+from agecls.uncertainty import refuse_strangers
 
 CHUNK: Final = 512
 """Images held decoded at a time."""
@@ -31,7 +36,8 @@ class Prediction:
 
     Attributes:
         path: as it was given or found.
-        tasks: for each task ``label`` and ``probabilities`` (class name to probability).
+        tasks: for each task ``label`` and ``probabilities`` (class name to probability); where the run knows years
+            also ``years``, and for a regression, which has no probabilities, only ``label`` and ``years``.
         error: why there is no answer; "" where there is one.
         leaked: whether a run that was asked, or an ancestor of one, was trained past a leakage guard.
     """
@@ -105,24 +111,43 @@ def _match(pattern: str) -> list[Path]:
 
 
 def name_tasks(runs: Sequence[Run]) -> list[str]:
-    """Name each run's answers after its task, or after the run where several have the same task."""
-    tasks = [run.task for run in runs]
-    names = [run.task if tasks.count(run.task) == 1 else run.name for run in runs]
-    return [name if names.count(name) == 1 else str(run.folder) for name, run in zip(names, runs, strict=True)]
+    """Name each answer of each run after its task, or after the run where several give the same task."""
+    tasks = [target.name for run in runs for target in run.targets]
+    folders = [run.name for run in runs]
+    named: list[str] = []
+    for run in runs:
+        name = run.name if folders.count(run.name) == 1 else str(run.folder)
+        for target in run.targets:
+            own = name if len(run.targets) == 1 else f"{name}:{target.name}"
+            named.append(target.name if tasks.count(target.name) == 1 else own)
+    return named
 
 
-def predict_images(runs: Sequence[Run], images: Sequence[Path]) -> list[Prediction]:
+def predict_images(
+    runs: Sequence[Run], images: Sequence[Path], *, passes: int = 0, ensemble: bool = False
+) -> list[Prediction]:
     """Predict every image with every run.
+
+    Args:
+        runs: at least one.
+        images: files.
+        passes: passes with dropout on and uncertain weights drawn, whose mean is the answer; 0 for one without chance.
+        ensemble: whether the mean of all runs is the one answer.
 
     Returns:
         One prediction for each image, in the order given; a bad image has its error.
 
     Raises:
-        RunError: a run's weights cannot be used.
+        RunError: a run's weights cannot be used, or the runs of an ensemble do not answer alike.
     """
-    networks = [network_of(run) for run in runs]
+    if ensemble:
+        # Of any splits: nothing is judged here.
+        refuse_strangers(runs[0], tuple(runs[1:]), allow_leakage=True)
+    asked = [tuple(runs)] if ensemble else [(run,) for run in runs]
+    networks = {run.folder: sampled(network_of(run), run.targets, passes, f"run {run.folder}") for run in runs}
     leaked = any(run.leaked for run in runs)
-    names, device = name_tasks(runs), best_device()
+    names, device = iter(name_tasks([first for first, *_ in asked])), best_device()
+    named_by_run = [[next(names) for _ in first.targets] for first, *_ in asked]
     predictions: list[Prediction] = []
     with progress("predicting", len(images)) as advance:
         for start in range(0, len(images), CHUNK):
@@ -130,17 +155,19 @@ def predict_images(runs: Sequence[Run], images: Sequence[Path]) -> list[Predicti
             prepared = [_prepare(path, {run.preprocessing for run in runs}) for path in chunk]
             good = [entry for entry in prepared if not isinstance(entry, str)]
             answers: list[dict[str, dict[str, Any]]] = [{} for _ in good]
-            for run, network, name in zip(runs, networks, names, strict=True):
+            for members, named in zip(asked, named_by_run, strict=True):
                 if not good:
                     break
-                stacked = np.stack([entry[run.preprocessing] for entry in good])
-                batches = image_batches(stacked, np.arange(len(stacked)), 64)
-                found = predict_probabilities(network, batches, run.precision, device)
-                for answer, row in zip(answers, found, strict=True):
-                    answer[name] = {
-                        "label": run.classes[int(row.argmax())],
-                        "probabilities": {label: float(value) for label, value in zip(run.classes, row, strict=True)},
-                    }
+                each = []
+                for run in members:
+                    stacked = np.stack([entry[run.preprocessing] for entry in good])
+                    batches = image_batches(stacked, np.arange(len(stacked)), 64)
+                    each.append(predict_outputs(networks[run.folder], batches, run.precision, device))
+                targets = members[0].targets
+                outputs = mean_outputs(targets, *each) if ensemble else each[0]
+                for name, target, part in zip(named, targets, slices(targets), strict=True):
+                    for answer, told in zip(answers, _tell(target, outputs[:, part]), strict=True):
+                        answer[name] = told
             ready = iter(answers)
             predictions += [
                 Prediction(str(path), error=entry, leaked=leaked)
@@ -150,6 +177,16 @@ def predict_images(runs: Sequence[Run], images: Sequence[Path]) -> list[Predicti
             ]
             advance(len(chunk))
     return predictions
+
+
+def _tell(target: Target, outputs: Tensor) -> Iterator[dict[str, Any]]:
+    """What is said of each image."""
+    years = years_of(target, outputs)
+    for row, found in enumerate(class_probabilities(target, outputs).tolist()):
+        told: dict[str, Any] = {"label": target.classes[int(np.argmax(found))]}
+        if target.kind != "years":
+            told["probabilities"] = dict(zip(target.classes, found, strict=True))
+        yield told if years is None else {**told, "years": float(years[row])}
 
 
 def _prepare(path: Path, ways: set[Preprocessing]) -> dict[Preprocessing, Any] | str:
@@ -169,7 +206,8 @@ def write_csv(predictions: Sequence[Prediction], path: Path) -> None:
     tasks = next((each.tasks for each in predictions if each.tasks), {})
     header = ["path", "error"]
     for task, answer in tasks.items():
-        header += [task, *(f"{task}:{label}" for label in answer["probabilities"])]
+        header += [task, *(f"{task}:{label}" for label in answer.get("probabilities", ()))]
+        header += [f"{task}:in_years"] if "years" in answer else []
     mark = ["true"] if any(each.leaked for each in predictions) else []
     header += ["leaked"] * len(mark)
     buffer = io.StringIO(newline="")
@@ -184,8 +222,19 @@ def _cells(prediction: Prediction, tasks: dict[str, dict[str, Any]]) -> Iterator
     for task, shape in tasks.items():
         answer = prediction.tasks.get(task)
         yield answer["label"] if answer else ""
-        for label in shape["probabilities"]:
+        for label in shape.get("probabilities", ()):
             yield f"{answer['probabilities'][label]:.6f}" if answer else ""
+        if "years" in shape:
+            yield f"{answer['years']:.2f}" if answer else ""
+
+
+def _caption(answer: dict[str, Any]) -> CAPTION:
+    """One line under a face: the label with its probability, or the years."""
+    label = answer["label"]
+    if "years" not in answer:
+        return (label, answer["probabilities"][label])
+    text = f"{label}, {answer['years']:.0f} years"
+    return (text, answer["probabilities"][label]) if "probabilities" in answer else text
 
 
 def write_picture(predictions: Sequence[Prediction], path: Path, *, leaked: bool) -> None:
@@ -194,7 +243,7 @@ def write_picture(predictions: Sequence[Prediction], path: Path, *, leaked: bool
     captions: list[list[CAPTION]] = []
     for each in [prediction for prediction in predictions if not prediction.error][:SHOWN]:
         images.append(Image.fromarray(decode_square(read_whole(Path(each.path)), 160, 3)))
-        answers = [(answer["label"], answer["probabilities"][answer["label"]]) for answer in each.tasks.values()]
+        answers = [_caption(answer) for answer in each.tasks.values()]
         captions.append([Path(each.path).name, *answers])
     if not images:
         raise DataError("no image could be predicted, so there is nothing to draw")

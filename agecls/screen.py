@@ -99,6 +99,10 @@ def show_adopted(adopted: "Adopted") -> None:
     split = adopted.frozen.split
     told = split.manifest["adopted"]
     lost = " and ".join(f"{count:,} of {part}" for part, count in adopted.dropped.items())
+    if protocol := split.manifest.get("protocol"):
+        users = ", ".join(f"{count:,} in {part}" for part, count in protocol["users"].items())
+        shared = protocol["shared_users"]
+        console.print(f"users: {users}; of fold {protocol['fold']} {shared or 'none'} in another fold")
     if told["not_named"]:
         console.print(f"left out: {told['not_named']:,} images that no table names")
     if adopted.ages is not None:
@@ -187,13 +191,18 @@ def show_predictions(predictions: Sequence["Prediction"], *, leaked: bool) -> No
         if each.error:
             cells = [f"error: {each.error}", *[""] * (len(tasks) - 1)] if tasks else []
         else:
-            answers = (each.tasks[task] for task in tasks)
-            cells = [f"{answer['label']}  {answer['probabilities'][answer['label']]:.0%}" for answer in answers]
+            cells = [_show_answer(each.tasks[task]) for task in tasks]
         name = printable(each.path) if tasks else f"{printable(each.path)}: {each.error}"
         table.add_row(escape(name), *map(escape, cells))
     console.print(table)
     if len(predictions) > ROWS:
         console.print(f"and {len(predictions) - ROWS:,} more; --csv FILE or --json FILE holds them all")
+
+
+def _show_answer(answer: dict[str, Any]) -> str:
+    """``15-30  71%``, with the years where they are known, or ``15-30  27 years`` for a regression."""
+    sure = f"  {answer['probabilities'][answer['label']]:.0%}" if "probabilities" in answer else ""
+    return f"{answer['label']}{sure}" + (f"  {answer['years']:.0f} years" if "years" in answer else "")
 
 
 def show_settings(name: str, values: dict[str, dict[str, object]]) -> None:
@@ -207,3 +216,30 @@ def show_settings(name: str, values: dict[str, dict[str, object]]) -> None:
         section, _, leaf = key.partition(".")
         table.add_row(key, str(values[section][leaf]), escape(meaning))
     results().print(table)
+
+
+def show_networks(networks: Sequence[dict[str, Any]]) -> None:
+    """Print every network with its size, its input, where its weights come from, and its source."""
+    table = Table(title="networks, counted for 7 classes and RGB", title_justify="left")
+    for heading in ("name", "parameters", "pixels", "blocks"):
+        table.add_column(heading, no_wrap=True, justify="left" if heading == "name" else "right")
+    table.add_column("pretrained", overflow="fold")
+    table.add_column("reference", overflow="fold")
+    for each in networks:
+        imagenet = f"ImageNet: {each['imagenet']}" if each["imagenet"] else ""
+        table.add_row(
+            each["name"],
+            f"{each['parameters'] / 1e6:.1f} M",
+            f"{each['image_size']}",
+            f"{each['blocks']}",
+            escape(imagenet or (f"--weights: {each['weights']}" if each["weights"] else "")),
+            escape(each["reference"]),
+        )
+    console = results()
+    if not console.is_terminal:
+        console.width = 140
+    console.print(table)
+    console.print("choose one by agecls train --set network.name=NAME; grey or RGB by network.channels", soft_wrap=True)
+    console.print(
+        "pretrained: --set pretrained=imagenet, or --weights FILE with a state dict for any of them", soft_wrap=True
+    )

@@ -12,7 +12,7 @@ import pytest
 from agecls.data.synthetic import draw_faces
 from agecls.learn.run import Run
 
-COMMANDS = ("split", "audit", "train", "evaluate", "hierarchy", "search-bins", "predict", "cache")
+COMMANDS = ("split", "audit", "train", "evaluate", "hierarchy", "search-bins", "predict", "models", "cache")
 Call = Callable[..., Any]
 
 

@@ -124,10 +124,10 @@ def test_warm_start_on_the_same_split_is_clean_and_says_what_it_took(
     ]
     assert [ancestor.name for ancestor in Lineage.load(child.folder).ancestors] == ["child", "gender"]
     old, new = drawn_run.tensors(), child.tensors()
-    np.testing.assert_allclose(old["hidden.weight"].numpy(), new["hidden.weight"].numpy(), atol=1e-6)
-    assert old["output.weight"].shape != new["output.weight"].shape
+    np.testing.assert_allclose(old["head.hidden.0.weight"].numpy(), new["head.hidden.0.weight"].numpy(), atol=1e-6)
+    assert old["head.output.weight"].shape != new["head.output.weight"].shape
     (said,) = [line for line in lines if line.startswith("start ")]
-    assert "fresh: output.weight, output.bias (the classes differ)" in said
+    assert "fresh: head.output.weight, head.output.bias (the classes differ)" in said
     valid = len(drawn_split.parts["valid"])
     assert any(f"{valid} images to be scored helped to select run gender" in line for line in lines)
     notes = evaluate_part(child, "valid", drawn_split, drawn_split.roots([drawn_faces])).notes

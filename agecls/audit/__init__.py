@@ -41,7 +41,8 @@ def audit(
     checks, skipped, notes = check_tables(opened), [], []
     images = None
     if not opened.drawn:
-        skipped.append(Skipped("placement", "the split was adopted, not drawn"))
+        origin = "cut as a fold of another one" if "derived" in opened.manifest else "adopted"
+        skipped.append(Skipped("placement", f"the split was {origin}, not drawn"))
     if named:
         from agecls.audit.images import check_images, check_labels, read_images
         from agecls.audit.twins import check_persons, check_twins

@@ -102,8 +102,8 @@ class SplitFolder:
 
     @property
     def drawn(self) -> bool:
-        """Whether chance placed the images, and not someone else's tables."""
-        return self.manifest.get("seed") is not None or "adopted" not in self.manifest
+        """Whether chance placed the images of every part, and not someone else's tables or the folds of a split."""
+        return self.manifest.get("seed") is not None or not {"adopted", "derived"} & self.manifest.keys()
 
     @property
     def draw(self) -> tuple[int, tuple[float, ...]]:

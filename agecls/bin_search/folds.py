@@ -103,7 +103,7 @@ def _answer(run: Run, fold: Faces, request: FineRequest) -> np.ndarray[tuple[int
     decoded = decode_faces(everything, request.roots, prepared.image_size, prepared.channels)
     with progress(f"predicting with {run.name}", len(hashes)) as advance:
         batches = image_batches(decoded.images, decoded.rows(hashes), EVAL_BATCH)
-        chances = predict_probabilities(run.network(), batches, run.precision, best_device(), advance)
+        chances = predict_probabilities(run.classifying(), batches, run.precision, best_device(), advance)
     return np.asarray(chances.argmax(axis=1), dtype=np.int64)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agecls.bin_search.confusion_file import ConfusionFile
+from agecls.bin_search.fine_run import fine_bins
 from agecls.bin_search.matrix import FineMatrix
 from agecls.data.looks import look_at
 from agecls.data.split import Split
@@ -15,6 +16,7 @@ from agecls.learn.ancestry import Seen
 from agecls.learn.lineage import Lineage
 from agecls.learn.only import keep_only
 from agecls.learn.run import Run
+from agecls.other_bins import OtherBins
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +68,15 @@ def from_run(run: Run, split: Split, roots: Mapping[str, Path], *, allow_leakage
         LeakageError: it was fitted on images of valid.
     """
     refuse_other_task(run)
-    evaluation = evaluate_part(run, "valid", split, roots, allow_leakage=allow_leakage)
+    # A run that knows years answers in the finest bins that train fills; another one in its own.
+    bins = fine_bins(split.parts["train"].years) if run.targets[0].over_years else run.bins
+    evaluation = evaluate_part(run, "valid", split, roots, bins=OtherBins(bins), allow_leakage=allow_leakage)
     report = evaluation.report
     faces = keep_only(split.parts["valid"], run.only, f"valid of {split.name}")
-    faces = faces.select(faces.targets("age", run.bins) >= 0)
+    faces = faces.select(faces.targets("age", bins) >= 0)
     hashes = faces.table["sha256"].tolist()
     return Source(
-        FineMatrix.of_answers(run.bins, report.truth, report.predicted),
+        FineMatrix.of_answers(bins, report.truth, report.predicted),
         run=run.name,
         split=split.name,
         fingerprint=split.fingerprint,
@@ -103,7 +107,7 @@ def from_file(file: ConfusionFile) -> Source:
 
 def refuse_other_task(run: Run) -> None:
     """Raise ``RunError`` for a run that does not predict age."""
-    if run.task != "age":
+    if run.task not in ("age", "age-regression"):
         raise RunError(
             f"run {run.folder} predicts {run.task}, which has no bins to search",
             remedy="name an age run of fine bins, such as one of --bins 2y",

@@ -43,6 +43,16 @@ AllowLeakage = Annotated[
     typer.Option("--allow-leakage", help="Go on where a leak is refused, and mark all that comes of it as LEAKED."),
 ]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result to this file as JSON.")]
+McDropout = Annotated[
+    int,
+    typer.Option(
+        "--mc-dropout",
+        min=0,
+        max=1000,
+        metavar="N",
+        help="Mean of N passes with dropout on, and with uncertain weights drawn (network.bayesian).",
+    ),
+]
 SplitFolder = Annotated[
     Path | None, typer.Option("--split", metavar="DIR", help="Frozen split. Default: splits/utkface.")
 ]

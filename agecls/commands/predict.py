@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agecls.commands.options import Json
+from agecls.commands.options import Json, McDropout
 from agecls.screen import say, show_predictions, write_json
 
 EXAMPLE = "Example: agecls predict runs/age-7-1 runs/gender-7-1 photo.jpg faces/ --csv out.csv --plot out.png"
@@ -16,6 +16,10 @@ def predict(
         list[str], typer.Argument(metavar="RUN... IMAGE|DIR...", help="Runs, then images, folders or globs.")
     ],
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one row an image.")] = None,
+    mc_dropout: McDropout = 0,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Mean of all runs, which must be of one task and bins, as one answer.")
+    ] = False,
     json: Json = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a contact sheet with labels and probabilities, as PNG.")
@@ -31,7 +35,7 @@ def predict(
     if asked.left_out:
         say(f"{asked.left_out} files in the folders are no images and are left out")
     leaked = any(run.leaked for run in asked.runs)
-    predictions = predict_images(asked.runs, asked.images)
+    predictions = predict_images(asked.runs, asked.images, passes=mc_dropout, ensemble=ensemble)
     show_predictions(predictions, leaked=leaked)
     if json:
         write_json(json, [prediction.to_json() for prediction in predictions])

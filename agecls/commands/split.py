@@ -1,5 +1,6 @@
 """``agecls split``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -49,6 +50,10 @@ def split(
     repair: Annotated[
         bool, typer.Option("--repair", help="Drop from an adopted split what leaks; test stays, train gives way first.")
     ] = False,
+    fold: Annotated[
+        str | None,
+        typer.Option(metavar="0..4|all", help="Of source adience: this published fold is test, the others the rest."),
+    ] = None,
     count: Annotated[int, typer.Option(help="Faces that source synthetic draws into an empty root.", min=1)] = 3000,
     table: Table = None,
     column: Columns = None,
@@ -66,15 +71,25 @@ def split(
     quarantine.csv, and images that share a photograph, a stamp or an identity with a stronger part are listed in
     leaks.csv (exit 1), or dropped with --repair. Source csv then reads its labels from these tables, unless --table
     names another one.
+
+    --fold K takes Adience's protocol: test is its published fold K, train and valid are the other four, shared out by
+    users in the ratio of the first two --fractions. all writes the five splits DIR-0 to DIR-4. Bins are then adience.
+    Images that belong with one of test are listed, or dropped with --repair, as for --adopt.
     """
     from agecls.bins import Bins
     from agecls.data.freeze import Grouping, freeze_split
     from agecls.data.split import parse_fractions
 
-    if repair and adopt is None:
+    if repair and adopt is None and fold is None:
         raise UsageError(
             "--repair mends an adopted split", remedy="name its tables: --adopt TRAIN.csv,VALID.csv,TEST.csv"
         )
+    if fold is not None:
+        if adopt is not None or source != ["adience"]:
+            raise UsageError(
+                "--fold takes the published folds of Adience", remedy="give it with --source adience alone"
+            )
+        _refuse_flags(context, ("conflicts",), conflicts, "the tables of the folds say the parts")
     tables = None if adopt is None else _adopted_tables(adopt, context, conflicts)
     sources = [check_source(name) for name in source or [default(None, "utkface", "--source", say)]]
     roots = default_roots(root or (), say)
@@ -84,14 +99,28 @@ def split(
             got=f"{len(sources)} sources, {len(roots)} roots",
             remedy="give them in pairs",
         )
-    chosen = Bins.parse(default(bins, "7", "--bins", say))
+    chosen = Bins.parse(default(bins, "7" if fold is None else "adience", "--bins", say))
     shares = parse_fractions(fractions)
+    grouping = Grouping(identity=identity, on_conflict=conflicts, largest_share=largest_group)
+    if fold is not None:
+        from agecls.data.adience_folds import freeze_folds
+
+        outs = _fold_folders(fold, out)
+        valid_share = shares[1] / (shares[0] + shares[1])
+        leaks = 0
+        for adopted in freeze_folds(
+            roots[0], outs, valid_share=valid_share, seed=seed, bins=chosen, repair=repair, grouping=grouping
+        ):
+            show_adopted(adopted)
+            leaks += len(adopted.leaks)
+        if leaks:
+            raise typer.Exit(1)
+        return
     folder = default(out, Path("splits") / "+".join(sources), "--out", say)
     if "synthetic" in sources:
         _draw_if_empty(roots[sources.index("synthetic")], count)
     options = table_options(table, column, code)
     pairs = list(zip(sources, roots, strict=True))
-    grouping = Grouping(identity=identity, on_conflict=conflicts, largest_share=largest_group)
     if tables is not None:
         from agecls.data.adopt import adopt_split
 
@@ -108,13 +137,30 @@ def _adopted_tables(adopt: str, context: typer.Context, conflicts: str) -> tuple
     """The tables of --adopt, once no flag is given that only a drawn split can follow."""
     from agecls.data.adopted_tables import parse_tables
 
-    for name in ("fractions", "seed", "conflicts"):
+    _refuse_flags(context, ("fractions", "seed", "conflicts"), conflicts, "the tables of --adopt say the parts")
+    return parse_tables(adopt)
+
+
+def _refuse_flags(context: typer.Context, names: Sequence[str], conflicts: str, why: str) -> None:
+    """Refuse flags that have no say where somebody else has made the parts."""
+    for name in names:
         origin = context.get_parameter_source(name)
         if origin is not None and origin.name == "COMMANDLINE" and not (name == "conflicts" and conflicts == "keep"):
-            raise UsageError(
-                f"--{name} has no say in an adopted split", remedy="leave it out: the tables of --adopt say the parts"
-            )
-    return parse_tables(adopt)
+            raise UsageError(f"--{name} has no say in an adopted split", remedy=f"leave it out: {why}")
+
+
+def _fold_folders(fold: str, out: Path | None) -> dict[int, Path]:
+    """Folder of the split of each fold that ``--fold`` names."""
+    from agecls.data.sources.adience import FOLDS
+
+    stem = Path("splits/adience")
+    if fold == "all":
+        folder = default(out, stem, "--out", say)
+        return {number: folder.with_name(f"{folder.name}-{number}") for number in FOLDS}
+    numbers = {str(number): number for number in FOLDS}
+    if fold not in numbers:
+        raise UsageError("--fold takes a published fold of Adience", got=fold, remedy=f"{', '.join(numbers)} or all")
+    return {numbers[fold]: default(out, stem.with_name(f"{stem.name}-{fold}"), "--out", say)}
 
 
 def _draw_if_empty(root: Path, count: int) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -84,33 +84,55 @@ def write_split(out: Path, contents: Contents) -> Split:
                 got=f"{images} images in {contents.table['group'].nunique()} groups",
                 remedy="give more images, or larger shares with --fractions",
             )
+    write_folder(out, lambda work: _write_tables(work, contents), lambda digests: _manifest(contents, digests))
+    return Split.load(out, allow_leakage=True)
+
+
+def write_folder(
+    out: Path, write: Callable[[Path], None], manifest: Callable[[dict[str, str]], Mapping[str, Any]]
+) -> None:
+    """Write a split directory, atomically.
+
+    Args:
+        out: folder of the split.
+        write: writes everything but the manifest into the folder that it is given.
+        manifest: its content, given the sha256 of each file that was written.
+
+    Raises:
+        SplitError: ``out`` exists already.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        _write_tables(work, contents)
+        write(work)
         digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(work.iterdir())}
-        text = json.dumps(_manifest(contents, digests), indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(manifest(digests), indent=2, ensure_ascii=False) + "\n"
         (work / "manifest.json").write_text(text, encoding="utf-8", newline="\n")
         work.chmod(0o755)
         _publish(work, out)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    return Split.load(out, allow_leakage=True)
+
+
+def write_seals(work: Path, parts: Mapping[Part, Faces]) -> None:
+    """Write ``rows.txt``."""
+    (work / SEALS).write_text("".join(f"{seal}\n" for seal in seals(parts)), encoding="ascii", newline="\n")
 
 
 def _write_tables(work: Path, contents: Contents) -> None:
     for part, chosen in contents.parts.items():
         chosen.to_csv(work / f"{part}.csv")
-    _write_csv(pd.DataFrame(list(contents.rejected), columns=list(Rejected._fields)), work / "quarantine.csv")
-    _write_csv(contents.conflicts, work / "conflicts.csv")
-    _write_csv(link_rows(contents.table, contents.links), work / "links.csv")
+    write_csv(pd.DataFrame(list(contents.rejected), columns=list(Rejected._fields)), work / "quarantine.csv")
+    write_csv(contents.conflicts, work / "conflicts.csv")
+    write_csv(link_rows(contents.table, contents.links), work / "links.csv")
     if contents.leaks is not None and len(contents.leaks):
-        _write_csv(contents.leaks, work / "leaks.csv")
-    (work / SEALS).write_text("".join(f"{seal}\n" for seal in seals(contents.parts)), encoding="ascii", newline="\n")
+        write_csv(contents.leaks, work / "leaks.csv")
+    write_seals(work, contents.parts)
 
 
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table, the same bytes on every machine."""
     table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
 
 
@@ -157,8 +179,13 @@ def _manifest(contents: Contents, digests: dict[str, str]) -> dict[str, Any]:
         "groups": _describe_groups(contents),
         "strata": describe_strata(contents.strata),
         "sha256": digests,
-        "software": {"agecls": __version__, **{name: version(name) for name in ("numpy", "pandas", "pillow")}},
+        "software": software(),
     }
+
+
+def software() -> dict[str, str]:
+    """Versions of what a split is made with."""
+    return {"agecls": __version__, **{name: version(name) for name in ("numpy", "pandas", "pillow")}}
 
 
 def count_parts(parts: Mapping[Part, Faces]) -> dict[str, int]:

@@ -21,10 +21,12 @@ from agecls.data.faces import Faces
 from agecls.data.looks import look_at
 from agecls.data.spectrum import Hashes, Thumbnails
 from agecls.data.split import Part, Split
-from agecls.errors import DataError
-from agecls.labels import Task
+from agecls.errors import ConfigError, DataError
+from agecls.labels import TrainTask
 from agecls.learn.inference import EVAL_BATCH
 from agecls.learn.only import keep_only
+from agecls.learn.subset import choose_subset
+from agecls.learn.targets import find_targets
 from agecls.learn.transforms import Augmentation, augment, build_augmentation, to_batch
 
 
@@ -47,6 +49,7 @@ class EpochBatches(Sampler[Draw]):
             late for the first epoch of a resumed training, whose iterator is made before.
         rank: which of ``world`` processes this is; each takes every ``world``-th batch of the same epoch.
         world: number of processes.
+        accumulate: batches of each process that make one step; an epoch has whole steps only.
     """
 
     def __init__(
@@ -58,14 +61,16 @@ class EpochBatches(Sampler[Draw]):
         epoch: int = 0,
         rank: int = 0,
         world: int = 1,
+        accumulate: int = 1,
     ) -> None:
         self.weights = None if weights is None else weights / weights.sum()
         self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.epoch, self.rank, self.world = epoch, rank, world
+        self.epoch, self.rank, self.world, self.accumulate = epoch, rank, world, accumulate
 
     def __len__(self) -> int:
         # The last, smaller batch is left out: a batch norm on one or two images would be noise.
-        return max(1, self.count // self.batch_size) // self.world
+        together = self.world * self.accumulate
+        return max(1, self.count // self.batch_size) // together * self.accumulate
 
     def __iter__(self) -> Iterator[Draw]:
         chance = np.random.default_rng([self.seed, self.epoch])
@@ -87,7 +92,7 @@ class PartData(Dataset[tuple[Tensor, Tensor]]):
     Args:
         decoded: pixels.
         rows: row of each sample in ``decoded``, shape (N,).
-        targets: class of each sample, shape (N,).
+        targets: label of each sample, shape (N,), or of each task, shape (N, T), -1 where one is not known.
         augmentation: random changes, or None to leave the images as they are.
     """
 
@@ -104,7 +109,7 @@ class PartData(Dataset[tuple[Tensor, Tensor]]):
         return len(self.rows)
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        """A batch: images as uint8 (B, C, S, S) and targets as int64 (B,)."""
+        """A batch: images as uint8 (B, C, S, S) and targets as int64 (B,) or (B, T)."""
         images = self.decoded.images[self.rows[draw.samples]]
         images = augment(images, self.augmentation, draw.seed)
         return to_batch(images), torch.from_numpy(self.targets[draw.samples])
@@ -127,19 +132,22 @@ def name_groups(groups: Set[str]) -> str:
 
 
 class FaceData(pl.LightningDataModule):
-    """Loaders of a frozen split for one task.
+    """Loaders of a frozen split for the tasks of one training.
 
     Args:
         split: the frozen split.
         roots: folder of each source.
-        task: what is learnt.
+        task: what is trained.
         bins: age bins.
         config: settings.
         only: labels that every image must have, such as ``{"gender": "male"}``; None takes all.
         held_out: groups of train that are left out of it.
 
     Attributes:
-        faces: labelled faces of each part.
+        targets: of the network.
+        faces: faces of each part that are labelled for any of them.
+        unlabelled: images of each part that have no label at all, and are left out.
+        lacking: images of each part and target that only count for the other targets.
         looks: thumbnails of all images of the split.
         first_epoch: where training begins; above 0 when it is resumed.
 
@@ -151,7 +159,7 @@ class FaceData(pl.LightningDataModule):
         self,
         split: Split,
         roots: Mapping[str, Path],
-        task: Task,
+        task: TrainTask,
         bins: Bins,
         config: Config,
         only: Mapping[str, str] | None = None,
@@ -159,27 +167,40 @@ class FaceData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.config = config
+        self.targets = find_targets(task, bins, config.targets)
         everything = split.everything
         self.looks = look_at(everything, roots)
         decoded = decode_faces(everything, roots, config.network.image_size, config.network.channels)
         self.faces: dict[Part, Faces] = {}
         self.unlabelled: dict[Part, int] = {}
+        self.lacking: dict[Part, dict[str, int]] = {}
         self.data: dict[Part, PartData] = {}
         for part, whole in split.parts.items():
             needed = part != "test"  # which trains nothing: an expert of a small group may have no image there
             faces = keep_only(whole, only or {}, f"{part} of {split.name}", needed=needed)
             if part == "train" and held_out:
                 faces = faces.select(~faces.table["group"].isin(held_out).to_numpy())
-            targets = faces.targets(task, bins)
-            labelled = targets >= 0
-            if needed and not labelled.any():
-                raise DataError(
-                    f"no image of {part} has a label for {task}", remedy="choose other bins or another split"
-                )
-            self.faces[part] = faces.select(labelled)
+            targets = np.stack([target.labels(faces) for target in self.targets], axis=1)
+            for target, column in zip(self.targets, targets.T, strict=True):
+                if needed and not (column >= 0).any():
+                    raise DataError(
+                        f"no image of {part} has a label for {target.name}", remedy="choose other bins or another split"
+                    )
+            labelled = np.asarray((targets >= 0).any(axis=1))
+            faces, targets = faces.select(labelled), targets[labelled]
+            if part == "train":
+                chosen = choose_subset(config.train, self._kinds(faces), faces.table["gender"].tolist())
+                if chosen is not None:
+                    faces, targets = faces.select(np.isin(np.arange(len(targets)), chosen)), targets[chosen]
+            self.faces[part] = faces
             self.unlabelled[part] = int((~labelled).sum())
-            rows = decoded.rows(self.faces[part].table["sha256"].tolist())
-            self.data[part] = PartData(decoded, rows, targets[labelled])
+            self.lacking[part] = {
+                target.name: int((column < 0).sum())
+                for target, column in zip(self.targets, targets.T, strict=True)
+                if (column < 0).any()
+            }
+            rows = decoded.rows(faces.table["sha256"].tolist())
+            self.data[part] = PartData(decoded, rows, targets[:, 0] if len(self.targets) == 1 else targets)
         self.workers = choose_workers(config.train.workers)
         self.first_epoch = 0
 
@@ -194,29 +215,74 @@ class FaceData(pl.LightningDataModule):
         hashes = table["sha256"].tolist()
         return table["path"].tolist(), hashes, self.looks.thumbnails[self.looks.rows(hashes)]
 
-    def class_counts(self, classes: int) -> npt.NDArray[np.int64]:
-        """Training images of each class, shape (K,)."""
-        return np.bincount(self.data["train"].targets, minlength=classes)
+    def class_counts(self) -> list[npt.NDArray[np.int64]]:
+        """Training images of each class of each target, shape (K,) each."""
+        faces = self.faces["train"]
+        return [
+            np.bincount(truth[truth >= 0], minlength=len(target.classes))
+            for target, truth in ((target, target.truth(faces)) for target in self.targets)
+        ]
 
-    def batches(self) -> EpochBatches:
-        """The sampler of training for this process."""
-        targets = self.data["train"].targets
-        weights = None
-        if self.config.train.sampler == "weighted":
-            weights = 1.0 / np.bincount(targets)[targets]
-        settings, trainer = self.config.train, self.trainer
-        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        return EpochBatches(weights, len(targets), settings.batch_size, settings.seed, self.first_epoch, rank, world)
+    def _kinds(self, faces: Faces) -> npt.NDArray[np.int64]:
+        """Class of each image by the target that is sampled by, shape (N,)."""
+        wanted = self.config.targets.sample_by
+        names = [target.task for target in self.targets]
+        wanted = ("age" if "age" in names else names[0]) if wanted == "auto" else wanted
+        if wanted not in names:
+            raise ConfigError(f"targets.sample_by={wanted} is not among the tasks", got=", ".join(names))
+        return self.targets[names.index(wanted)].truth(faces)
+
+    def batches(self, epoch: int | None = None) -> EpochBatches:
+        """The sampler of training for this process.
+
+        Args:
+            epoch: its first epoch; None for that where training begins.
+
+        Raises:
+            DataError: there are not images enough for one step.
+        """
+        kinds, settings = self._kinds(self.faces["train"]), self.config.train
+        weights: npt.NDArray[np.float64] | None = None
+        if settings.sampler == "weighted":
+            known = kinds >= 0
+            drawn = 1.0 / (np.bincount(kinds[known]) ** settings.sampler_power)[kinds]
+            # An image without a class here is drawn as often as an image is on average.
+            weights = np.where(known, drawn, drawn[known].mean() if known.any() else 1.0)
+        rank, world = self._place()
+        first = self.first_epoch if epoch is None else epoch
+        batches = EpochBatches(
+            weights, len(kinds), settings.batch_size, settings.seed, first, rank, world, settings.accumulate
+        )
+        if not len(batches):
+            raise DataError(
+                f"train has {len(kinds)} images, not enough for one step",
+                got=f"train.batch_size {settings.batch_size}, train.accumulate {settings.accumulate}, {world} processes",
+                remedy="lower train.batch_size or train.accumulate, or use fewer processes",
+            )
+        return batches
+
+    def _place(self) -> tuple[int, int]:
+        """Number of this process, and of all."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def once_more(self, epoch: int) -> Iterator[Tensor]:
+        """The images of an epoch as it was trained on, in uint8 batches (B, C, S, S): this process's share."""
+        data = self._augmented()
+        for draw in self.batches(epoch):
+            yield data[draw][0]
+
+    def _augmented(self) -> PartData:
+        data = self.data["train"]
+        augmentation = build_augmentation(self.config.augment, self.config.network.image_size)
+        return PartData(data.decoded, data.rows, data.targets, augmentation)
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Weighted or shuffled training batches."""
-        data = self.data["train"]
-        augmentation = build_augmentation(self.config.augment, self.config.network.image_size)
-        return self._loader(PartData(data.decoded, data.rows, data.targets, augmentation), self.batches())
+        return self._loader(self._augmented(), self.batches())
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """The valid part in order."""
-        return self.ordered("valid")
+        """The valid part in order; of several processes each has its share, and no image stands in two."""
+        return self._loader(self.data["valid"], InOrder(len(self.data["valid"]), *self._place()))
 
     def ordered(self, part: Part) -> DataLoader[tuple[Tensor, Tensor]]:
         """A part in the order of its table, unchanged."""
@@ -234,14 +300,20 @@ class FaceData(pl.LightningDataModule):
 
 
 class InOrder(Sampler[Draw]):
-    """All samples once, in order, in large batches."""
+    """All samples once, in order, in large batches.
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    Args:
+        count: number of samples N.
+        rank: which of ``world`` processes this is; each takes every ``world``-th sample.
+        world: number of processes.
+    """
+
+    def __init__(self, count: int, rank: int = 0, world: int = 1) -> None:
+        self.samples = np.arange(rank, count, world)
 
     def __len__(self) -> int:
-        return -(-self.count // EVAL_BATCH)
+        return -(-len(self.samples) // EVAL_BATCH)
 
     def __iter__(self) -> Iterator[Draw]:
-        for start in range(0, self.count, EVAL_BATCH):
-            yield Draw(0, np.arange(start, min(start + EVAL_BATCH, self.count)))
+        for start in range(0, len(self.samples), EVAL_BATCH):
+            yield Draw(0, self.samples[start : start + EVAL_BATCH])

@@ -117,7 +117,7 @@ def network_of(run: Run) -> nn.Module:
     Raises:
         RunError: weights are missing, damaged or of another network.
     """
-    return open_members(run).load().routed(run.chain) if run.chain else run.network()
+    return open_members(run).load().routed(run.chain) if run.chain else run.answering()
 
 
 def check_member(role: Role, name: str, run: Run, by: Sequence[By], bins: Bins) -> None:
@@ -171,7 +171,7 @@ def refuse_other_split(role: Role, name: str, run: Run, fingerprint: str) -> Non
 
 
 def _load(run: Run) -> Member:
-    return Member(run.network(), run.precision)
+    return Member(run.classifying(), run.precision)
 
 
 def _input(run: Run) -> str:

@@ -1,6 +1,6 @@
 """Probabilities of images, in batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -8,11 +8,37 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from agecls.config import PredictConfig
+from agecls.learn.decoding import mean_outputs
 from agecls.learn.precision import Precision
+from agecls.learn.targets import Target
 from agecls.learn.transforms import to_batch, to_input
 
 EVAL_BATCH: Final = 256
 """Images of a batch where nothing is learnt."""
+
+
+class Mirrored(nn.Module):
+    """A network asked twice, for an image and for its mirror image.
+
+    Args:
+        network: gives the outputs of some targets.
+        targets: these.
+    """
+
+    def __init__(self, network: nn.Module, targets: Sequence[Target]) -> None:
+        super().__init__()
+        self.network, self.targets = network, targets
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Outputs that stand for the mean of both answers, shape (B, W) float32, of images of shape (B, C, S, S)."""
+        plain, mirrored = (self.network(each).float() for each in (images, images.flip(3)))
+        return mean_outputs(self.targets, plain, mirrored)
+
+
+def as_asked(network: nn.Module, config: PredictConfig, targets: Sequence[Target]) -> nn.Module:
+    """The network as prediction asks it; its answers are outputs of the targets."""
+    return Mirrored(network, targets) if config.mirror else network
 
 
 @torch.inference_mode()
@@ -26,7 +52,7 @@ def predict_probabilities(
     """Class probabilities of every image.
 
     Args:
-        network: what ``Run.network`` gives.
+        network: what ``Run.classifying`` gives.
         batches: uint8 tensors of shape (B, C, S, S).
         precision: of the network's inner products; the softmax is float64.
         device: where to compute.
@@ -35,14 +61,27 @@ def predict_probabilities(
     Returns:
         Shape (N, K), rows sum to 1.
     """
+    found = predict_outputs(network, batches, precision, device, advance)
+    return torch.softmax(found, dim=1).numpy()
+
+
+@torch.inference_mode()
+def predict_outputs(
+    network: nn.Module,
+    batches: Iterator[Tensor],
+    precision: Precision,
+    device: torch.device,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Tensor:
+    """Outputs of every image, float64 of shape (N, W); see ``predict_probabilities``."""
     network = network.to(device).eval()
     found = []
     for batch in batches:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            logits = network(to_input(batch.to(device)))
-        found.append(torch.softmax(logits.double(), dim=1).cpu().numpy())
+            outputs = network(to_input(batch.to(device)))
+        found.append(outputs.double().cpu())
         advance(len(batch))
-    return np.concatenate(found)
+    return torch.cat(found)
 
 
 def image_batches(images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], size: int) -> Iterator[Tensor]:

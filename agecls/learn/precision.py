@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from agecls.config import Config
 from agecls.data.cache_folder import cache_folder
 from agecls.files import write_whole
+from agecls.learn.freezing import freeze
 from agecls.learn.networks import build_network
-from agecls.learn.optimizers import build_optimizer
+from agecls.learn.networks.network import Network
+from agecls.learn.optimizers import build_optimizer, parameter_groups
 from agecls.learn.transforms import to_input
 
 Precision = Literal["fp32", "bf16"]
@@ -120,11 +122,12 @@ def disagreement(network: nn.Module, batch: Tensor) -> float:
 
 
 def _stepper(
-    network: nn.Module, config: Config, batch: Tensor, targets: Tensor, precision: Precision
+    network: Network, config: Config, batch: Tensor, targets: Tensor, precision: Precision
 ) -> Callable[[], None]:
     """One training step, ready to be repeated; warmed up."""
-    optimizer = build_optimizer(config.optimizer, network.parameters())
-    network.train()
+    optimizer = build_optimizer(config.optimizer, parameter_groups(network, config))
+    # What thaws bit by bit is timed as it stands half way.
+    freeze(network.train(), config.transfer, config.train.epochs // 2)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -157,7 +160,15 @@ def _decide(speedup: float, difference: float, *, remembered: bool) -> Choice:
 
 def _key(config: Config, classes: int, device: torch.device) -> str:
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    facts = [config.network.model_dump(), config.train.batch_size, config.optimizer.name, classes]
+    facts: list[object] = [
+        config.network.model_dump(),
+        config.transfer.freeze,
+        config.transfer.trainable_blocks,
+        config.transfer.unfreeze_every and config.train.epochs // 2 // config.transfer.unfreeze_every,
+        config.train.batch_size,
+        config.optimizer.name,
+        classes,
+    ]
     facts += [str(device.type), chip, torch.get_num_threads(), torch.__version__]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
 

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep them off the screen for as long as a training takes."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             # The first two speak of choices made on purpose: no loader processes on two cores, no epoch-end scheduler.
@@ -20,4 +21,5 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*LeafSpec.*", module="pytorch_lightning")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

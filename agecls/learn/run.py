@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -16,31 +16,31 @@ from torch import Tensor, nn
 
 from agecls import __version__
 from agecls.bins import Bins
-from agecls.config import Config, parse_config
+from agecls.config import Config, TargetsConfig, parse_config
 from agecls.errors import AgeclsError, RunError
 from agecls.files import write_whole
-from agecls.labels import ETHNICITIES, GENDERS, Task
+from agecls.labels import TrainTask
 from agecls.learn.chain import Chain, flat_folder
+from agecls.learn.decoding import AsClassifier
+from agecls.learn.inference import as_asked
 from agecls.learn.networks import build_network
+from agecls.learn.networks.network import Network, present_name
 from agecls.learn.precision import Precision
+from agecls.learn.targets import Target, find_targets, gender_slice, is_plain, shared_rows, total_width
 
 SCHEMA: Final = 1
 RECORD: Final = "run.json"
 WEIGHTS: Final = "model.safetensors"
 CHECKPOINT: Final = "last.ckpt"
+MADE_HERE: Final = "agecls"
+"""Key in the metadata of weights, by which those of a run are known without its folder."""
 
 _DAMAGED: Final = "train it again, or restore it from a backup"
 
 
-def class_names(task: Task, bins: Bins) -> tuple[str, ...]:
-    """Names of the classes of a task, in the order of the head."""
-    match task:
-        case "age":
-            return bins.names
-        case "gender":
-            return GENDERS
-        case "ethnicity":
-            return ETHNICITIES
+def class_names(task: TrainTask, bins: Bins) -> tuple[str, ...]:
+    """Names of the classes that a run of one task is scored in; none for several tasks."""
+    return () if task == "multitask" else find_targets(task, bins, TargetsConfig())[0].classes
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Run:
     Attributes:
         folder: where it lies.
         task: what it predicts.
-        classes: names of its outputs.
+        classes: names of the classes it is scored in; empty for several tasks, whose ``targets`` have their own.
         bins: age bins of the training.
         config: settings of the training.
         preprocessing: how images are prepared.
@@ -110,6 +110,7 @@ class Run:
         parents: runs it was warm-started from.
         only: what its images were limited to, such as ``{"gender": "male"}``; empty for all images of the split.
         held_out: which groups of train it was not fitted on, as ``datamodule.name_groups`` says; "" for none.
+        weights: what it took of a file, or of published weights, as ``weights.WeightReport`` says; empty for none.
         chain: how it routes, where it is a hierarchy: a run whose weights are those of its members.
 
     Raises:
@@ -117,7 +118,7 @@ class Run:
     """
 
     folder: Path
-    task: Task
+    task: TrainTask
     classes: tuple[str, ...]
     bins: Bins
     config: Config
@@ -131,6 +132,7 @@ class Run:
     parents: tuple[Parent, ...] = ()
     only: Mapping[str, str] = field(default_factory=dict)
     held_out: str = ""
+    weights: Mapping[str, Any] = field(default_factory=dict)
     chain: Chain | None = None
 
     def __post_init__(self) -> None:
@@ -152,12 +154,18 @@ class Run:
         """Name of the folder."""
         return self.folder.name
 
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What its network answers, in the order of the outputs."""
+        return find_targets(self.task, self.bins, self.config.targets)
+
     def save(self) -> None:
         """Write ``run.json``, atomically."""
         record = {
             "schema": SCHEMA,
             "task": self.task,
             "classes": list(self.classes),
+            **({} if is_plain(self.targets) else {"targets": _told(self.targets)}),
             "bins": self.bins.to_json(),
             "config": self.config.model_dump(mode="json"),
             "preprocessing": asdict(self.preprocessing),
@@ -165,6 +173,7 @@ class Run:
             "split": asdict(self.split),
             "only": dict(self.only),
             **({"held_out": self.held_out} if self.held_out else {}),
+            **({"weights": dict(self.weights)} if self.weights else {}),
             "parents": [asdict(parent) for parent in self.parents],
             "metrics": dict(self.metrics),
             "status": self.status,
@@ -173,7 +182,10 @@ class Run:
             **({"hierarchy": self.chain.to_json()} if self.chain else {}),
             "software": {
                 "agecls": __version__,
-                **{name: version(name) for name in ("torch", "pytorch-lightning", "albumentations", "numpy", "pillow")},
+                **{
+                    name: version(name)
+                    for name in ("torch", "timm", "pytorch-lightning", "albumentations", "numpy", "pillow")
+                },
             },
         }
         write_whole(self.folder / RECORD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
@@ -181,7 +193,7 @@ class Run:
     def save_weights(self, network: nn.Module) -> None:
         """Write ``model.safetensors``, atomically."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        write_whole(self.folder / WEIGHTS, save_tensors(tensors))
+        write_whole(self.folder / WEIGHTS, save_tensors(tensors, {"format": "pt", MADE_HERE: __version__}))
 
     @classmethod
     def load(cls, folder: Path) -> "Run":
@@ -205,9 +217,9 @@ class Run:
                 f"{folder / RECORD} is no record of schema {SCHEMA}", remedy="use the agecls that trained it"
             )
         try:
-            if record["task"] not in get_args(Task):
+            if record["task"] not in get_args(TrainTask):
                 raise RunError(f"run {folder} has an unknown task", got=repr(record["task"]), remedy=_DAMAGED)
-            return cls(
+            run = cls(
                 folder=folder,
                 task=record["task"],
                 classes=tuple(record["classes"]),
@@ -223,6 +235,7 @@ class Run:
                 parents=tuple(Parent(**parent) for parent in record["parents"]),
                 only=dict(record["only"]),
                 held_out=str(record.get("held_out", "")),
+                weights=dict(record.get("weights", {})),
                 chain=Chain.from_json(record["hierarchy"]) if "hierarchy" in record else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -231,6 +244,12 @@ class Run:
             ) from None
         except AgeclsError as error:
             raise RunError(f"{folder / RECORD} is damaged", got=str(error), remedy=_DAMAGED) from None
+        # Records from before there were targets, and those of one classification, have none.
+        if record.get("targets", _told(run.targets)) != _told(run.targets):
+            raise RunError(
+                f"{folder / RECORD} is damaged", got="targets that are not those of its settings", remedy=_DAMAGED
+            )
+        return run
 
     def tensors(self) -> dict[str, Tensor]:
         """Read the run's weights.
@@ -245,7 +264,7 @@ class Run:
             )
         path = self.folder / WEIGHTS
         try:
-            return load_tensors(path.read_bytes())
+            return {present_name(name): tensor for name, tensor in load_tensors(path.read_bytes()).items()}
         except FileNotFoundError:
             raise RunError(
                 f"run {self.folder} has no weights yet",
@@ -255,14 +274,20 @@ class Run:
         except (OSError, SafetensorError, struct.error, ValueError) as error:
             raise RunError(f"cannot read {path}", got=str(error).splitlines()[0], remedy=_DAMAGED) from None
 
-    def network(self) -> nn.Module:
+    def network(self) -> Network:
         """Build the network with the run's weights, ready for prediction.
 
         Raises:
             RunError: the weights are missing, damaged or of another network.
         """
         tensors = self.tensors()
-        network = build_network(self.config.network, len(self.classes))
+        network = build_network(
+            self.config.network,
+            total_width(self.targets),
+            shared_rows(self.targets),
+            gender_slice(self.targets),
+            self.targets[0].width,
+        )
         try:
             network.load_state_dict(tensors)
         except RuntimeError as error:
@@ -271,3 +296,22 @@ class Run:
                 f"{self.folder / WEIGHTS} holds the weights of another network", got=first, remedy=_DAMAGED
             ) from None
         return network.to(memory_format=torch.channels_last).eval()
+
+    def answering(self) -> nn.Module:
+        """The network as the run's settings have it asked for predictions; raises what ``network`` does."""
+        return as_asked(self.network(), self.config.predict, self.targets)
+
+    def classifying(self) -> nn.Module:
+        """The same, with answers that are logits of the run's classes.
+
+        Raises:
+            RunError: as ``network``, or the run has several tasks, or gives years without probabilities.
+        """
+        if len(self.targets) > 1 or self.targets[0].kind == "years":
+            raise RunError(f"run {self.folder} of task {self.task} is no single classifier")
+        network = self.answering()
+        return network if is_plain(self.targets) else AsClassifier(network, self.targets[0])
+
+
+def _told(targets: Sequence[Target]) -> list[dict[str, Any]]:
+    return [target.to_json() for target in targets]

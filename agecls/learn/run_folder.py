@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from agecls.errors import RunError, UsageError
 from agecls.learn.lineage import Lineage
 from agecls.learn.only import write_only
-from agecls.learn.run import CHECKPOINT, RECORD, Run
+from agecls.learn.run import CHECKPOINT, RECORD, WEIGHTS, Run
 
 
 def prepare_folder(out: Path | None, stem: str, *, resume: bool) -> tuple[Path, Path | None]:
@@ -53,6 +53,9 @@ def alone_in(folder: Path) -> Iterator[None]:
     except Timeout:
         raise RunError(f"another process is training {folder}", remedy="wait for it, or name another --out") from None
     try:
+        # What a process that was killed in the middle of writing has left behind.
+        for unfinished in (path for name in (RECORD, WEIGHTS, CHECKPOINT) for path in folder.glob(f".{name}.*")):
+            unfinished.unlink(missing_ok=True)
         yield
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)
@@ -101,6 +104,7 @@ def resumed(old: Run, new: Run) -> Run:
         leaked=old.leaked or new.leaked,
         leaked_count=max(old.leaked_count, new.leaked_count),
         parents=old.parents,
+        weights=old.weights,
     )
 
 

@@ -1,12 +1,13 @@
 """Warm start: a new network takes what fits of a trained one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from agecls.architectures import ARCHITECTURES
 from agecls.config import NetworkConfig
 from agecls.errors import RunError
 from agecls.learn.datamodule import FaceData
@@ -14,6 +15,7 @@ from agecls.learn.lineage import Lineage
 from agecls.learn.meeting import count_images
 from agecls.learn.networks import build_network
 from agecls.learn.run import Parent, Run
+from agecls.learn.targets import Target, shared_rows, slices, total_width
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,21 +44,24 @@ class WarmStart:
         return cls(parent, Lineage.load(folder), parent.tensors())
 
     def fill(
-        self, network: nn.Module, config: NetworkConfig, classes: tuple[str, ...], say: Callable[[str], None]
+        self, network: nn.Module, config: NetworkConfig, targets: Sequence[Target], say: Callable[[str], None]
     ) -> None:
-        """Copy every tensor whose name and shape match; the last layer stays fresh where the classes differ.
+        """Copy every tensor whose name and shape match; the last layer stays fresh where the targets differ.
+
+        Of several targets, those that the run has just so take their rows of the last layer.
 
         Args:
             network: freshly built.
             config: its settings.
-            classes: names of its outputs.
+            targets: of the network.
             say: told what was taken and what stays fresh.
 
         Raises:
             RunError: nothing matches.
         """
         fresh = network.state_dict()
-        other_classes = _last_layer(config, len(classes)) if classes != self.parent.classes else frozenset()
+        same = tuple(targets) == self.parent.targets
+        other_classes = frozenset() if same else _last_layer(config, total_width(targets))
         taken = {
             name: self.tensors[name]
             for name, tensor in fresh.items()
@@ -69,13 +74,40 @@ class WarmStart:
                 got=", ".join(list(self.tensors)[:3]),
                 remedy="train with the network settings of that run, or without --init-from",
             )
-        network.load_state_dict({**fresh, **taken})
+        rows, common = self._rows(targets, fresh, other_classes)
+        network.load_state_dict({**fresh, **taken, **rows})
         left = [name for name in fresh if name not in taken]
         reason = " (the classes differ)" if other_classes and set(left) <= other_classes else ""
+        reason += f" but for the outputs of {', '.join(common)}" if common else ""
         say(
             f"start      from {self.parent.folder}: {len(taken)} of {len(fresh)} tensors taken; fresh: "
             + (", ".join(left) + reason if left else "none")
         )
+
+    def _rows(
+        self, targets: Sequence[Target], fresh: dict[str, Tensor], names: Set[str]
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """The last layer with the rows of those targets that the parent has as well, and their names."""
+        there = dict(zip(self.parent.targets, slices(self.parent.targets), strict=True))
+        common = [target for target in targets if target in there]
+        # The deviations of uncertain weights start anew: of half a head they have other rows.
+        # Of heads on two branches, neither has the rows in the order of the targets.
+        outputs = [name for name in names if name.startswith("head.output.") and not name.endswith("_rho")]
+        known = [name for name in outputs if name in self.tensors]
+        filled = {name: fresh[name].clone() for name in known if common}
+        if any(tensor.shape[1:] != self.tensors[name].shape[1:] for name, tensor in filled.items()):
+            return {}, []  # another hidden layer
+        old, new = (shared_rows(each) or range(total_width(each)) for each in (self.parent.targets, targets))
+        for target, part in zip(targets, slices(targets), strict=True):
+            if target not in common or not filled:
+                continue
+            for name, tensor in filled.items():
+                # A bias is of an output, and so are weights, but for those that outputs share.
+                to = list(new[part]) if tensor.dim() > 1 else list(range(part.start, part.stop))
+                at = there[target]
+                source = list(old[at]) if tensor.dim() > 1 else list(range(at.start, at.stop))
+                tensor[to] = self.tensors[name][source]
+        return filled, [target.name for target in common] if filled else []
 
     def as_parent(self) -> Parent:
         """What the new run's record keeps of this one."""
@@ -130,23 +162,20 @@ def reopen_parent(run: Run) -> WarmStart | None:
 
 def refuse_other_network(parent: Run, network: NetworkConfig) -> None:
     """Raise ``RunError`` where the settings that decide what the weights mean differ, naming them."""
-    differing = [
-        f"network.{name} is {getattr(parent.config.network, name)} there and {getattr(network, name)} here"
-        for name in ("name", "image_size", "channels", "features")
-        if getattr(parent.config.network, name) != getattr(network, name)
-    ]
+    there = parent.config.network
+    names = ["image_size", "channels", "features"] if ARCHITECTURES[network.name].fixed_size else ["channels"]
+    differing = [name for name in names if getattr(there, name) != getattr(network, name)]
+    if there.name != network.name:
+        differing = ["name"]
     if differing:
-        wanted = " ".join(
-            f"--set network.{name}={getattr(parent.config.network, name)}"
-            for name in ("image_size", "channels", "features")
-            if getattr(parent.config.network, name) != getattr(network, name)
-        )
+        wanted = " ".join(f"--set network.{name}={getattr(there, name)}" for name in differing)
         raise RunError(
             f"the weights of run {parent.folder} do not fit the network to be trained",
-            got="; ".join(differing),
-            remedy=f"train with its settings: {wanted}"
-            if wanted
-            else "train with its --config, or without --init-from",
+            got="; ".join(
+                f"network.{name} is {getattr(there, name)} there and {getattr(network, name)} here"
+                for name in differing
+            ),
+            remedy=f"train with its settings: {wanted}",
         )
 
 

@@ -14,6 +14,7 @@ from sklearn.metrics import (
 
 from agecls.errors import UsageError
 from agecls.labels import ETHNICITIES, GENDERS, UNKNOWN
+from agecls.report.calibration import measure_calibration
 from agecls.report.report import Report
 
 SCHEMA: Final = 1
@@ -22,10 +23,15 @@ SCHEMA: Final = 1
 PERCENTILES: Final = (2.5, 97.5)
 """Ends of a 95 % percentile interval."""
 
+CUMULATIVE_YEARS: Final = 5
+"""The cumulative score is the share of images whose age is predicted to within so many years."""
+
 _VOCABULARY: Final = (*GENDERS, *ETHNICITIES)
 
 
-def measure(report: Report, *, seed: int = 0, resamples: int = 2000) -> dict[str, Any]:
+def measure(
+    report: Report, *, temperature: float | None = None, seed: int = 0, resamples: int = 2000
+) -> dict[str, Any]:
     """Return the content of ``evaluate --json``: plain Python values, finite or None.
 
     Macro-F1 is the mean of F1 over all K classes; a class that is neither labelled nor predicted counts as 0, as in
@@ -41,10 +47,15 @@ def measure(report: Report, *, seed: int = 0, resamples: int = 2000) -> dict[str
 
     ``years_by_bin`` and ``years_by_predicted_bin`` describe the exact ages in years of the images in each labelled and
     each predicted bin: number, mean, mode (the youngest of equals) and sample standard deviation; None where there
-    are too few images.
+    are too few images. Where the report has predicted years, ``mae_years`` is their mean absolute error, ``r2`` the
+    share of the variance they explain, and ``cs5`` the share of images within 5 years, over images of exactly known
+    age.
+
+    ``calibration`` is what ``measure_calibration`` says of the probabilities.
 
     Args:
         report: predictions with labels.
+        temperature: by which its probabilities have been divided already; None for none.
         seed: seed of the bootstrap.
         resamples: number of bootstrap resamples, at least 1.
 
@@ -85,6 +96,7 @@ def measure(report: Report, *, seed: int = 0, resamples: int = 2000) -> dict[str
             for kind, names in report.groups.items()
             if kind != report.task
         },
+        "calibration": measure_calibration(report, temperature=temperature, seed=seed, resamples=resamples),
         "run": report.origin.run,
         "split": report.origin.split,
         "part": report.origin.part,
@@ -93,6 +105,7 @@ def measure(report: Report, *, seed: int = 0, resamples: int = 2000) -> dict[str
     }
     if report.task == "age":
         measured["off_by_one_accuracy"] = float((np.abs(truth - predicted) <= 1).mean())
+        measured |= _errors_in_years(report)
         measured["years_by_bin"] = _years(report, truth)
         measured["years_by_predicted_bin"] = _years(report, predicted)
     return measured
@@ -145,6 +158,21 @@ def macro_f1_interval(
     return [float(end) for end in np.percentile(scores, PERCENTILES)]
 
 
+def _errors_in_years(report: Report) -> dict[str, Any]:
+    """``mae_years``, ``r2`` and ``cs5`` over the ``n_years`` images of exactly known age, where the run knows years."""
+    if report.predicted_years is None:
+        return {}
+    known = ~np.isnan(report.years)
+    found, wanted = report.predicted_years[known], report.years[known]
+    errors, spread = np.abs(found - wanted), float(((wanted - wanted.mean()) ** 2).sum()) if known.any() else 0.0
+    return {
+        "n_years": int(known.sum()),
+        "mae_years": float(errors.mean()) if known.any() else None,
+        "r2": 1 - float((errors**2).sum()) / spread if spread else None,
+        "cs5": float((errors <= CUMULATIVE_YEARS).mean()) if known.any() else None,
+    }
+
+
 def _kappa(truth: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> float | None:
     if (truth == truth[0]).all() and (predicted == truth[0]).all():
         return None
@@ -155,7 +183,7 @@ def _by_group(report: Report, names: tuple[str, ...], *, seed: int, resamples: i
     labels = list(range(len(report.classes)))
     values = np.array(names, dtype=object)
     measured = {}
-    for name in sorted(set(names) - {UNKNOWN}, key=_vocabulary_order):
+    for name in sorted(set(names) - {UNKNOWN}, key=vocabulary_order):
         inside = np.flatnonzero(values == name)
         truth, predicted = report.truth[inside], report.predicted[inside]
         present = np.unique(truth)
@@ -169,7 +197,8 @@ def _by_group(report: Report, names: tuple[str, ...], *, seed: int, resamples: i
     return measured
 
 
-def _vocabulary_order(name: str) -> tuple[int, str]:
+def vocabulary_order(name: str) -> tuple[int, str]:
+    """Sort groups as their vocabulary lists them, others after that by name."""
     return (_VOCABULARY.index(name) if name in _VOCABULARY else len(_VOCABULARY), name)
 
 

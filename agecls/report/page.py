@@ -13,7 +13,9 @@ import jinja2
 from agecls import __version__
 from agecls.files import write_whole
 from agecls.report import pictures
+from agecls.report.calibration_pictures import reliability_picture, risk_coverage_picture
 from agecls.report.report import Report
+from agecls.report.years_scatter import scatter_picture
 
 
 def write_page(report: Report, measured: Mapping[str, Any], folder: Path, *, notes: Sequence[str] = ()) -> Path:
@@ -22,9 +24,9 @@ def write_page(report: Report, measured: Mapping[str, Any], folder: Path, *, not
     The page asks for nothing from the network: styles and pictures are inside it. ``report.json`` holds what was
     measured, as ``evaluate --json`` writes it; ``confusion.png`` is a picture of the page. ``confusion.csv`` has a
     header of the class names and K rows of counts, the labelled classes in the same order. ``predictions.csv`` has the
-    columns ``path``, ``truth``, ``predicted``, one of probabilities for each class in the order of the report, and
-    ``leaked`` where the report is; image paths stand in it as they are, also those a spreadsheet would take for a
-    formula.
+    columns ``path``, ``truth``, ``predicted``, one of probabilities for each class in the order of the report,
+    ``predicted_years`` where the report has them, and ``leaked`` where the report is; image paths stand in it as they
+    are, also those a spreadsheet would take for a formula.
 
     Each file is written whole or not at all; ``report.html`` comes last. The same report gives the same bytes.
 
@@ -46,6 +48,11 @@ def write_page(report: Report, measured: Mapping[str, Any], folder: Path, *, not
         drawn["groups"] = pictures.png(pictures.group_picture(measured))
     if report.task == "age" and any(row["n"] for row in measured["years_by_bin"].values()):
         drawn["years"] = pictures.png(pictures.years_picture(report, measured))
+    if measured.get("mae_years") is not None:
+        drawn["scatter"] = pictures.png(scatter_picture(report, measured))
+    if measured["calibration"] is not None:
+        drawn["reliability"] = pictures.png(reliability_picture(measured))
+        drawn["risk_coverage"] = pictures.png(risk_coverage_picture(measured))
     html = _html(measured, embedded(drawn), notes)
 
     write_whole(folder / "confusion.png", confusion)
@@ -94,11 +101,12 @@ def _years(years: float | None, digits: int = 1) -> str:
 
 def _predictions(report: Report) -> Iterable[Sequence[object]]:
     mark, marked = (("leaked",), ("true",)) if report.origin.leaked else ((), ())
-    yield ("path", "truth", "predicted", *report.classes, *mark)
-    for path, truth, predicted, row in zip(
-        report.paths, report.truth, report.predicted, report.probabilities, strict=True
-    ):
-        yield (path, report.classes[truth], report.classes[predicted], *(f"{share:.7g}" for share in row), *marked)
+    ages = report.predicted_years
+    yield ("path", "truth", "predicted", *report.classes, *(() if ages is None else ("predicted_years",)), *mark)
+    for row, (path, truth, predicted) in enumerate(zip(report.paths, report.truth, report.predicted, strict=True)):
+        shares = (f"{share:.7g}" for share in report.probabilities[row])
+        age = () if ages is None else (f"{ages[row]:.2f}",)
+        yield (path, report.classes[truth], report.classes[predicted], *shares, *age, *marked)
 
 
 def json_bytes(measured: Mapping[str, Any]) -> bytes:

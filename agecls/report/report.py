@@ -58,6 +58,7 @@ class Report:
         years: exact age in years, shape (N,), float64, NaN where only a range is known.
         groups: group of each image by kind, such as ``{"gender": ("male", ...)}``, N names each, "" where unknown.
         origin: where the predictions come from.
+        predicted_years: age in years of each image, shape (N,), float64, where the run knows years; else None.
 
     The arrays are copied and made read-only.
 
@@ -75,6 +76,7 @@ class Report:
     years: npt.NDArray[np.float64]
     groups: Mapping[str, tuple[str, ...]]
     origin: Origin
+    predicted_years: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.task not in get_args(Task):
@@ -88,6 +90,10 @@ class Report:
         self._freeze("truth", np.array(self.truth, dtype=np.int64), (len(self),))
         self._freeze("probabilities", np.array(self.probabilities, dtype=np.float64), (len(self), len(self.classes)))
         self._freeze("years", np.array(self.years, dtype=np.float64), (len(self),))
+        if self.predicted_years is not None:
+            self._freeze("predicted_years", np.array(self.predicted_years, dtype=np.float64), (len(self),))
+            if not np.isfinite(self.predicted_years).all():
+                raise DataError("the predicted ages of a report must be numbers")
         for kind, names in self.groups.items():
             if len(names) != len(self):
                 raise DataError(f"the groups by {kind} do not fit {len(self)} images", got=f"{len(names)} names")

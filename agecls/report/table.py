@@ -34,6 +34,8 @@ def print_measured(measured: Mapping[str, Any], console: Console) -> None:
             console.print(table)
     if measured["task"] == "age":
         _years(measured, console)
+    if "conformal" in measured:
+        _conformal(measured["conformal"], console)
 
 
 def print_leak(measured: Mapping[str, Any], console: Console) -> None:
@@ -65,6 +67,31 @@ def _headline(measured: Mapping[str, Any], console: Console) -> None:
     if measured["kappa"] is not None:
         further += f", kappa {measured['kappa']:.3f}"
     console.print(Text(further))
+    if measured.get("mae_years") is not None:
+        explained = "-" if measured["r2"] is None else f"{measured['r2']:.3f}"
+        years = f"years: mean absolute error {measured['mae_years']:.2f}, R2 {explained}, "
+        console.print(Text(f"{years}within 5 years {percent(measured['cs5'])}"))
+    if measured["calibration"] is not None:
+        _calibration(measured["calibration"], console)
+
+
+def _calibration(told: Mapping[str, Any], console: Console) -> None:
+    line = f"calibration error {percent(told['ece'])} ({interval(told['ece_ci95'])}), NLL {told['nll']:.3f} nats, "
+    line += f"Brier {told['brier']:.3f}, area under risk-coverage {told['aurc']:.4f}"
+    if told["temperature"] is not None:
+        line += f"; at temperature {told['temperature']:.3f}"
+    console.print(Text(line))
+
+
+def _conformal(told: Mapping[str, Any], console: Console) -> None:
+    rows = [("all", told), *((name, row) for groups in told["by_group"].values() for name, row in groups.items())]
+    rows += list(told["per_class"].items())
+    table = new_table(f"sets of {percent(told['coverage'])}", "images", "covered", "95 % interval", "mean size")
+    for name, row in rows:
+        shares = (percent(row["covered"]), interval(row["covered_ci95"]))
+        table.add_row(Text(name), f"{row['n']:,}", *shares, f"{row['mean_size']:.2f}")
+    console.print()
+    console.print(table)
 
 
 def _years(measured: Mapping[str, Any], console: Console) -> None:

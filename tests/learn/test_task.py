@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from agecls.config import NetworkConfig, OptimizerConfig, ScheduleConfig
+from agecls.learn.losses import class_weights
 from agecls.learn.networks import build_network
 from agecls.learn.optimizers import build_optimizer, build_schedule
-from agecls.learn.task import class_weights, macro_f1
+from agecls.learn.scores import macro_f1
 
 
 @given(
@@ -47,16 +48,17 @@ def test_network_doubles_its_features_and_halves_its_side(layers: int, channels:
     convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
     assert [module.out_channels for module in convolutions] == [4 * 2**layer for layer in range(layers)]
     assert network(torch.rand(2, channels, 64, 64)).shape == (2, 5)
-    maps = network.features(torch.rand(1, channels, 64, 64))  # type: ignore[operator]
+    maps = network.backbone.features(torch.rand(1, channels, 64, 64))  # type: ignore[operator]
     assert maps.shape[-1] == 64 >> layers
 
 
 def test_study_network_has_the_study_shape() -> None:
     network = build_network(NetworkConfig(), 7)
-    hidden = network.hidden
+    (hidden,) = network.head.hidden  # type: ignore[misc]
     assert isinstance(hidden, torch.nn.Linear)
     assert (hidden.in_features, hidden.out_features) == (512 * 14 * 14, 132)
-    assert [type(module).__name__ for module in network.features][:4] == ["Conv2d", "ReLU", "BatchNorm2d", "MaxPool2d"]  # type: ignore[union-attr, arg-type]
+    layers = [type(module).__name__ for module in network.backbone.features]  # type: ignore[union-attr]
+    assert layers[:4] == ["Conv2d", "ReLU", "BatchNorm2d", "MaxPool2d"]
 
 
 def test_optimiser_takes_its_settings() -> None:

@@ -28,9 +28,11 @@ def images(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def near(golden: Any) -> Any:
     if isinstance(golden, dict):
         return {
-            key: near(value) if key != "macro_f1_ci95" else pytest.approx(value, abs=0.03)
+            key: pytest.approx(value, abs=0.03) if key.endswith("ci95") else near(value)
             for key, value in golden.items()
         }
+    if isinstance(golden, list):
+        return [near(value) for value in golden]
     if isinstance(golden, float):
         return pytest.approx(golden, abs=1e-12)
     return golden

@@ -60,7 +60,7 @@ def test_page_shows_the_headline_and_what_was_scored(age_report: Report, tmp_pat
     ):
         assert piece in page.text
     assert "LEAKED" not in page.text
-    assert page.tags.count("img") == 4
+    assert page.tags.count("img") == 6
 
 
 def test_page_asks_for_nothing_from_outside(age_report: Report, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_gender_without_groups_has_no_empty_sections(age_report: Report, tmp_pat
         groups={"gender": ("male",) * 12, "ethnicity": ("",) * 12},
     )
     page = Page(write_page(report, measure(report, resamples=20), tmp_path))
-    assert page.tags.count("img") == 2
+    assert page.tags.count("img") == 4
     assert "Years" not in page.text
     assert "Kappa" in page.text
     assert "Groups" not in page.text

@@ -1,5 +1,8 @@
 """Adience: five label tables ``fold_0_data.txt`` to ``fold_4_data.txt``, one folder of images a Flickr user.
 
+Of the frontal faces alone there are tables of their own, ``fold_frontal_0_data.txt`` and so on; they are read where the
+whole tables are not there.
+
 Images stand in ``aligned/USER/landmark_aligned_face.FACEID.ORIGINAL`` or
 ``faces/USER/coarse_tilt_aligned_face.FACEID.ORIGINAL``.
 Where both folders exist the aligned one is used and the other is not looked at: they hold the same photographs.
@@ -16,6 +19,9 @@ from agecls.data.sources.tables import match_rows, read_table, require_columns
 from agecls.labels import ADIENCE_GENDER, AGE_MAX, AGE_MIN, UNKNOWN
 
 FOLDS: Final = range(5)
+TABLES: Final = ("fold_{}_data.txt", "fold_frontal_{}_data.txt")
+"""Names of the tables: those of all faces, else those of the frontal ones."""
+
 COLUMNS: Final = ("user_id", "original_image", "face_id", "age", "gender")
 LAYOUTS: Final = {"aligned": "landmark_aligned_face", "faces": "coarse_tilt_aligned_face"}
 """Image folder to the first part of its file names, the preferred folder first."""
@@ -51,15 +57,20 @@ def read_folds(root: Path) -> list[FoldRow]:
         DataError: a table cannot be read or lacks a column.
     """
     rows: list[FoldRow] = []
-    for fold in FOLDS:
-        path = root / f"fold_{fold}_data.txt"
-        if path.is_file():
-            table = read_table(path)
-            require_columns(
-                path, table.columns, COLUMNS, remedy="use the published tables of Adience, separated by tabs"
-            )
-            rows += [FoldRow(fold, *(row[column] for column in COLUMNS)) for row in table.rows]
+    for fold, path in fold_tables(root).items():
+        table = read_table(path)
+        require_columns(path, table.columns, COLUMNS, remedy="use the published tables of Adience, separated by tabs")
+        rows += [FoldRow(fold, *(row[column] for column in COLUMNS)) for row in table.rows]
     return rows
+
+
+def fold_tables(root: Path) -> dict[int, Path]:
+    """The fold tables that stand in ``root``, by number: those of all faces, or of the frontal ones, never both."""
+    for name in TABLES:
+        found = {fold: root / name.format(fold) for fold in FOLDS if (root / name.format(fold)).is_file()}
+        if found:
+            return found
+    return {}
 
 
 def image_path(row: FoldRow, folder: str) -> str:

@@ -99,7 +99,7 @@ def match_rows(
     listing = Listing()
     by_path: dict[str, list[Label | Rejected]] = {}
     for row in rows:
-        path = _inside(row.path, present)
+        path = inside(row.path, present)
         if path is None:
             listing.reject(printable(row.path), "path leaves the root")
         else:
@@ -116,7 +116,8 @@ def match_rows(
     return listing
 
 
-def _inside(path: str, present: set[str]) -> str | None:
+def inside(path: str, present: set[str]) -> str | None:
+    """The path of a row as ``present`` has it, relative to the root; None where it leaves the root."""
     if _ABSOLUTE.match(path):
         return None
     if "\\" in path and path not in present:

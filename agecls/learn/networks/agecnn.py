@@ -1,46 +1,47 @@
-"""The study's greyscale CNN of 1 to 5 layers.
+"""The study's greyscale CNN of 1 to 5 layers, and its layer, which others are made of as well."""
 
-Each layer is convolution 3x3 -> ReLU -> batch norm -> max pool and doubles the features; a hidden layer and the output
-follow.
-"""
+from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
-from agecls.config import NetworkConfig
+from agecls.learn.networks.backbone import Backbone, Block
 
 
-class AgeCNN(nn.Module):
-    """Images to logits.
+def conv_layer(before: int, after: int) -> list[nn.Module]:
+    """Convolution 3x3 -> ReLU -> batch norm -> max pool by 2."""
+    return [
+        nn.Conv2d(before, after, kernel_size=3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.BatchNorm2d(after),
+        nn.MaxPool2d(2),
+    ]
+
+
+class AgeCNN(Backbone):
+    """Each layer doubles the features and halves the side.
 
     Args:
-        config: channels C, image size S, layers, features, hidden neurons, dropout, input norm.
-        classes: number of logits K.
+        channels: C of the images.
+        size: their side S in pixels.
+        layers: number of convolutions.
+        features: maps of the first one.
+        input_norm: whether the input passes a batch norm of its own.
     """
 
-    def __init__(self, config: NetworkConfig, classes: int) -> None:
+    def __init__(self, channels: int, size: int, *, layers: int, features: int, input_norm: bool) -> None:
         super().__init__()
         # Cameras and archives differ in brightness and contrast; a batch norm on the input takes out the set's own.
-        self.input_norm = nn.BatchNorm2d(config.channels) if config.input_norm else nn.Identity()
-        width = config.channels
-        blocks: list[nn.Module] = []
-        for layer in range(config.layers):
-            features = config.features * 2**layer
-            blocks += [
-                nn.Conv2d(width, features, kernel_size=3, padding=1),
-                nn.ReLU(inplace=True),
-                nn.BatchNorm2d(features),
-                nn.MaxPool2d(2),
-            ]
-            width = features
-        self.features = nn.Sequential(*blocks)
-        side = config.image_size >> config.layers
-        self.hidden = nn.Linear(width * side * side, config.hidden)
-        self.dropout = nn.Dropout(config.dropout)
-        self.output = nn.Linear(config.hidden, classes)
+        self.input_norm = nn.BatchNorm2d(channels) if input_norm else nn.Identity()
+        widths = [channels, *(features * 2**layer for layer in range(layers))]
+        self.features = nn.Sequential(*(module for pair in pairwise(widths) for module in conv_layer(*pair)))
+        self.width = widths[-1] * (size >> layers) ** 2
+
+    def blocks(self) -> list[Block]:
+        """The layers, the first with the batch norm of the input."""
+        modules = list(self.features)
+        first, *others = (tuple(modules[start : start + 4]) for start in range(0, len(modules), 4))
+        return [(self.input_norm, *first), *others]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of shape (B, K) from images of shape (B, C, S, S), float in 0..1."""
-        maps = self.features(self.input_norm(images))  # (B, features * 2^(layers-1), S >> layers, S >> layers)
-        hidden = torch.relu(self.hidden(maps.flatten(1)))  # (B, hidden)
-        return self.output(self.dropout(hidden))  # type: ignore[no-any-return]
+        """Features of shape (B, features * 2^(layers-1) * (S >> layers)^2)."""
+        return self.features(self.input_norm(images)).flatten(1)  # type: ignore[no-any-return]
