@@ -32,8 +32,8 @@ def results() -> Console:
 
 
 def say(line: str) -> None:
-    """Print one line of talk."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that talks
+    """Print one line of talk; control characters of file names are made harmless."""
+    print(printable(line), file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that talks
 
 
 def show_error(error: AgeclsError) -> None:

@@ -163,11 +163,22 @@ def test_wrong_usage_is_refused_before_any_training(
 
 
 def test_shipped_files_say_how_a_hierarchy_is_made() -> None:
-    assert load_hierarchy("hierarchy-gender").by == ("gender",)
-    assert load_hierarchy("hierarchy-ethnicity").by == ("ethnicity",)
+    for label in ("gender", "ethnicity"):
+        made = load_hierarchy(f"hierarchy-{label}")
+        assert made.by == (label,)
+        assert made.warm_start
+        expert = load_config(f"hierarchy-{label}", "age", role="expert")
+        assert (expert.train.epochs, expert.optimizer.lr) == (15, 0.0005)
+        assert load_config(f"hierarchy-{label}", "age", role="flat") == load_config("agecnn-cpu", "age")
     assert load_hierarchy("agecnn").by == ("gender",)  # what a file without the table means
-    machine = load_config("agecnn-cpu", "age")
-    assert load_config("hierarchy-gender", "age", role="expert", machine="agecnn-cpu") == machine
+    assert not load_hierarchy("agecnn").warm_start
+
+
+def test_a_file_without_a_base_stands_on_the_configuration_of_the_machine(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("hierarchy: {by: [ethnicity]}\n")
+    for machine in ("agecnn", "agecnn-cpu"):
+        assert load_config(str(mine), "age", role="flat", machine=machine) == load_config(machine, "age")
 
 
 def test_members_may_have_settings_of_their_own(tmp_path: Path) -> None:

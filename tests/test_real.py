@@ -68,6 +68,32 @@ def test_split_train_evaluate_predict(
     assert all(set(row["tasks"]) == {"age", "ethnicity"} for row in json.loads((workplace / "p.json").read_text()))
 
 
+def test_hierarchy_and_searched_bins(agecls: Callable[..., Any], utkface_part: Path, workplace: Path) -> None:
+    root = ("--root", utkface_part)
+    assert agecls("split", *root).code == 0
+    bins = ("--bins", "3")
+    code, _, err = agecls(
+        "hierarchy", *bins, *root, *SETTINGS, "--min-images", "5", "--json", "h.json", "--report", "r"
+    )
+    assert code == 0, err
+    measured = json.loads((workplace / "h.json").read_text())
+    assert measured["routings"]["flat"]["macro_f1"] > measured["majority_macro_f1"]
+    assert measured["misrouting"]["n"] == measured["n"]
+    code, _, err = agecls("evaluate", "runs/hierarchy-gender-3-1", "--part", "test", *root)
+    assert code == 0, err
+    code, _, err = agecls("search-bins", *root, *SETTINGS, "--max-bins", "5", "--resamples", "20", "--json", "b.json")
+    assert code == 0, err
+    found = json.loads((workplace / "b.json").read_text())
+    assert [each["n_bins"] for each in found["results"]] == [3, 4, 5]
+    published = {each["n_bins"]: each["score"] for each in found["published"] if each["exact"]}
+    assert all(each["score"] >= published.get(each["n_bins"], 0) for each in found["results"])
+    code, _, err = agecls("train", "--bins", "bins.json", *root, *SETTINGS)
+    assert code == 0, err
+    assert "searched on valid of utkface" in err
+    code, _, err = agecls("evaluate", "runs/age-own-1", "--part", "valid", *root)
+    assert "(bin search)" in err
+
+
 def test_two_sources_in_one_split(
     agecls: Callable[..., Any], utkface_part: Path, fairface: Path, workplace: Path
 ) -> None:

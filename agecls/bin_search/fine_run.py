@@ -17,11 +17,11 @@ from agecls.learn.datamodule import name_groups
 from agecls.learn.run import RECORD, Run
 from agecls.train import TrainRequest, train
 
-LEAST: Final = 20
-"""Training images of each fine bin, at least."""
-
 FINE: Final = 24
 """Bins of a run that a bare search takes for fine, at least: twice the most that it searches for."""
+
+LEAST: Final = (20, 10, 5, 2, 1)
+"""Training images of each fine bin, at least: the first of these with which there are as many bins as ``FINE``."""
 
 STEM: Final = "fine"
 """Trained runs lie in ``runs/age-fine-N``."""
@@ -37,6 +37,7 @@ class FineRequest:
         config: settings of a training.
         exact: take only a run of these very settings.
         bins: fine bins that were asked for; None for single years merged as ``fine_bins`` does.
+        folds: into which train is cut, so that a bin must have images for each; 0 for none.
         runs: folder in which runs lie.
         allow_leakage: train on a split that leaks.
         progress: whether to show progress bars.
@@ -47,6 +48,7 @@ class FineRequest:
     config: Config
     exact: bool = False
     bins: Bins | None = None
+    folds: int = 0
     runs: Path = Path("runs")
     allow_leakage: bool = False
     progress: bool = False
@@ -54,10 +56,22 @@ class FineRequest:
     @property
     def wanted(self) -> Bins:
         """Bins of a training."""
-        return self.bins or fine_bins(self.split.parts["train"].years)
+        return self.bins or fine_bins(self.years, self.least)
+
+    @property
+    def least(self) -> int:
+        """Training images of each fine bin, at least; fewer in a small split, which would have too few bins else."""
+        enough = next((each for each in LEAST if len(_starts(self.years, each)) >= FINE), LEAST[-1])
+        # Twice the folds, for a group is never cut, and each model must be fitted on some image of each bin.
+        return max(enough, 2 * self.folds)
+
+    @property
+    def years(self) -> npt.NDArray[np.float64]:
+        """Exact ages of the training images, shape (N,); NaN where only a range is known."""
+        return self.split.parts["train"].years
 
 
-def fine_bins(years: npt.NDArray[np.float64], least: int = LEAST) -> Bins:
+def fine_bins(years: npt.NDArray[np.float64], least: int) -> Bins:
     """Single years, each merged with the next ones until it has ``least`` images; too few at the end join the last bin.
 
     Args:
@@ -67,8 +81,20 @@ def fine_bins(years: npt.NDArray[np.float64], least: int = LEAST) -> Bins:
     Raises:
         BinsError: the images do not fill two such bins.
     """
-    known = years[~np.isnan(years)].astype(np.int64)
-    counts = np.bincount(known, minlength=AGE_MAX + 1)
+    starts = _starts(years, least)
+    if len(starts) < 2:
+        raise BinsError(
+            f"the training images do not fill two fine bins of {least} images",
+            got=f"{int((~np.isnan(years)).sum())} images of known age",
+            remedy="split more images, or name fine bins with --fine",
+        )
+    ends = [*(start - 1 for start in starts[1:]), AGE_MAX]
+    return Bins(tuple(zip(starts, ends, strict=True)))
+
+
+def _starts(years: npt.NDArray[np.float64], least: int) -> list[int]:
+    """First year of each fine bin."""
+    counts = np.bincount(years[~np.isnan(years)].astype(np.int64), minlength=AGE_MAX + 1)
     starts, held = [AGE_MIN], 0
     for year in range(AGE_MIN, AGE_MAX + 1):
         held += int(counts[year])
@@ -77,14 +103,7 @@ def fine_bins(years: npt.NDArray[np.float64], least: int = LEAST) -> Bins:
             held = 0
     if held < least:
         starts.pop()  # what is left over is too few for a bin of its own
-    if len(starts) < 2:
-        raise BinsError(
-            f"the training images do not fill two fine bins of {least} images",
-            got=f"{len(known)} images of known age",
-            remedy="split more images, or name fine bins with --fine",
-        )
-    ends = [*(start - 1 for start in starts[1:]), AGE_MAX]
-    return Bins(tuple(zip(starts, ends, strict=True)))
+    return starts
 
 
 def find_fine_run(request: FineRequest) -> Run | None:

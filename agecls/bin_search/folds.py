@@ -51,19 +51,19 @@ def draw_folds(faces: Faces, targets: np.ndarray[tuple[int, ...], np.dtype[np.in
         return [faces.select(rows.astype(np.int64)) for _, rows in drawn.split(targets, targets, groups)]
 
 
-def from_folds(request: FineRequest, count: int, say: Callable[[str], None]) -> Source:
+def from_folds(request: FineRequest, say: Callable[[str], None]) -> Source:
     """Train a model for each fold and pool their predictions.
 
     Args:
-        request: what to train.
-        count: of folds.
+        request: what to train, with ``folds``.
         say: called with each line of talk.
 
     Raises:
         UsageError: an impossible number of folds.
+        DataError: a fine bin has all its images in one fold.
         LeakageError: a model was fitted on what it is to predict.
     """
-    bins, split = request.wanted, request.split
+    bins, split, count = request.wanted, request.split, request.folds
     train = split.parts["train"]
     targets = train.targets("age", bins)
     labelled = train.select(targets >= 0)

@@ -10,8 +10,8 @@ images and k bins:
 - ``balanced-accuracy``, the mean of m / r: as macro-F1, but a bin answered too often costs its neighbours alone.
 - ``accuracy``, the sum of m / n: rewards one bin as large as the constraints allow; the smaller ones may all be wrong.
 - ``kappa``, (accuracy - chance) / (1 - chance), chance being the sum of r c / n^2 (Cohen 1960): takes off what answers
-  drawn blindly with the same frequencies would hit, so large bins gain little; thin bins between two large ones cost it
-  little, since each image counts alike.
+  drawn blindly with the same frequencies would hit. Each image counts alike, so it still takes one very wide bin with
+  thin ones beside it where the labels at its ends are easy.
 - ``width-aware``, the mean of F1 times log(117 / w) / log 117: the share of the information about the year that an
   answer in this bin gives, were all years alike. One bin of all ages scores 0, single years keep their F1. Ages are not
   uniform: the last bin, open to 116, counts as very wide though few images are above 90.

@@ -94,7 +94,7 @@ def from_file(file: ConfusionFile) -> Source:
     told = file.told
     leaked = told.get("leaked") is True
     count = told.get("leaked_count")
-    where = [str(told.get(name) or "") for name in ("run", "split", "part")]
+    where = [_harmless(told.get(name)) for name in ("run", "split", "part")]
     return Source(
         file.matrix,
         *(where[0], where[1], ""),
@@ -103,6 +103,11 @@ def from_file(file: ConfusionFile) -> Source:
         leaked_count=count if leaked and isinstance(count, int) and count >= 0 else 0,
         notes=() if where[2] else (f"{file.path} does not say which images it counts: keep those of test out of it",),
     )
+
+
+def _harmless(name: object) -> str:
+    """A name from a file as one short line without control characters."""
+    return "".join(each for each in str(name or "") if each.isprintable())[:100]
 
 
 def refuse_other_task(run: Run) -> None:

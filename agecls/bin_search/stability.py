@@ -18,9 +18,13 @@ PERCENTILES: Final = (2.5, 97.5)
 _CHUNK: Final = 25  # resamples searched at a time; a hundred would leave the processor's cache
 
 
+_EQUAL: Final = 1e-9
+"""Difference of two scores that is rounding."""
+
+
 @dataclass(frozen=True)
 class Edge:
-    """How often resamples cut where all images do.
+    """How often resamples cut where all images do; of equally good partitions theirs counts.
 
     Attributes:
         year: first year of the bin above the edge.
@@ -112,11 +116,13 @@ def measure_stability(
             again = find_best(Blocks.of(draws, matrix.years), objective, found, allowed)
             for number, partitions in found.items():
                 scores, starts = again[number]
-                own[number].append(starts[:, 0])
                 whole = [float(_score(objective, matrix, matrix.counts, row)) for row in starts[:, 0]]
                 won[number].append(scores[:, 0] - np.array(whole))
                 each = [_score(objective, matrix, draws, partition.starts) for partition in partitions]
                 kept[number].append(np.stack(each, axis=1))
+                # Where a resample finds others just as good, it does not speak against these.
+                as_good = each[0] >= scores[:, 0] - _EQUAL
+                own[number].append(np.where(as_good[:, None], partitions[0].starts, starts[:, 0]))
                 aware[number].append(_score("width-aware", matrix, draws, partitions[0].starts))
             advance(len(draws))
     return {

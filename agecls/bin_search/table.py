@@ -43,8 +43,9 @@ def _print_scores(told: Mapping[str, Any], console: Console) -> None:
     for place, (name, row) in enumerate(found):
         chosen = row["n_bins"] == told["recommended"]["n_bins"]
         table.add_row(name, *_cells(row), style="bold" if chosen else "", end_section=place == len(found) - 1)
+    table.add_row("presets", *[""] * 5)
     for name, row in published:
-        table.add_row(f"preset {name}", *_cells(row))
+        table.add_row(name, *_cells(row))
     console.print(table)
     for _, row in published:
         if row["score"] is None:

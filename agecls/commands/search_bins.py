@@ -173,13 +173,15 @@ def _of_split(
         load_config(config or machine, "age", set_, machine=machine),
         exact=config is not None or bool(set_),
         bins=bins,
+        folds=folds or 0,
         allow_leakage=allow_leakage,
         progress=sys.stderr.isatty(),
     )
     if bins is None:
-        say(f"--fine not given: single years, merged until each has 20 training images ({len(request.wanted)} bins)")
+        fill = f"merged until each has {request.least} training images"
+        say(f"--fine not given: single years, {fill} ({len(request.wanted)} bins)")
     if folds is not None:
-        return from_folds(request, folds, say)
+        return from_folds(request, say)
     run = find_fine_run(request)
     if run is not None:
         say(f"--run not given: using {run.folder}, the newest run of fine bins on {frozen.name}")

@@ -49,8 +49,7 @@ def hierarchy(request: HierarchyRequest, say: Say) -> Built:
         say: called with each line of talk.
 
     Raises:
-        UsageError: ``out`` exists already.
-        RunError: a member does not fit.
+        RunError: ``out`` exists already, or a member does not fit.
         LeakageError: a member is of another split, or was fitted on images of valid or test.
         DataError: images are missing, or no group has enough of them.
         KeyboardInterrupt: a training was interrupted; the same command goes on with it.

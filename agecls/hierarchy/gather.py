@@ -206,8 +206,11 @@ class _Shelf:
         return "-".join([task, self.request.bins_name, *group.split("/")] if group else [task, self.request.bins_name])
 
     def _runs(self) -> Iterator[Run]:
-        """Every readable run beside the hierarchy, newest first."""
-        records = [(path.stat().st_mtime, path.parent) for path in self.request.folder.glob(f"*/{RECORD}")]
+        """Every readable run in ``runs`` and beside the hierarchy, newest first."""
+        shelves = {folder.resolve(): folder for folder in (Path("runs"), self.request.folder)}
+        records = [
+            (path.stat().st_mtime, path.parent) for folder in shelves.values() for path in folder.glob(f"*/{RECORD}")
+        ]
         for _, folder in sorted(records, reverse=True):
             try:
                 yield Run.load(folder)

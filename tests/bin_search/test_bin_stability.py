@@ -59,6 +59,16 @@ def test_a_sure_edge_is_stable_and_a_made_up_one_is_not() -> None:
     assert found.found[3].stability.optimism > 0
 
 
+def test_equally_good_cuts_do_not_speak_against_the_one_found() -> None:
+    # Nothing is labelled or answered from 10 to 39, so the edge may stand at any of four years.
+    matrix = FineMatrix(Bins.from_names(["0-9", "10-19", "20-29", "30-39", "40-116"]), np.diag([50, 0, 0, 0, 50]))
+    for years in (frozenset[int](), frozenset({20})):
+        found = search(matrix, Asked("macro-f1", [2], Constraints(required=years), resamples=20)).found[2]
+        assert [edge.exact for edge in found.stability.edges] == [1.0]
+    found = search(matrix, Asked("macro-f1", [2], Constraints(), resamples=20)).found[2]
+    assert len(found.stability.rivals) == 3
+
+
 def test_rivals_are_near_the_best_and_in_order(yearly: FineMatrix) -> None:
     found = search(yearly, ask(5)).found[5]
     rivals = found.stability.rivals

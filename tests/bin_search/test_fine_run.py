@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agecls.bin_search.fine_run import FineRequest, find_fine_run, fine_bins, train_fine_run
+from agecls.bin_search.fine_run import FINE, FineRequest, find_fine_run, fine_bins, train_fine_run
 from agecls.bin_search.folds import PART, draw_folds, from_folds
 from agecls.bins import Bins
 from agecls.config_files import load_config
@@ -43,9 +43,9 @@ def test_fine_bins_have_their_images_and_none_could_be_cut_earlier(ages: list[in
 
 def test_ages_known_as_ranges_do_not_count() -> None:
     years = np.array([1.0] * 20 + [np.nan] * 50 + [30.0] * 20)
-    assert fine_bins(years).text == "0-1,2-116"
+    assert fine_bins(years, 20).text == "0-1,2-116"
     with pytest.raises(BinsError, match="do not fill two fine bins of 20 images"):
-        fine_bins(years[:60])
+        fine_bins(years[:60], 20)
 
 
 @pytest.fixture
@@ -55,7 +55,18 @@ def request_(drawn_split: Split, drawn_faces: Path, workplace: Path, tiny: tuple
     return FineRequest(drawn_split, drawn_split.roots([drawn_faces]), config, bins=bins)
 
 
-def test_the_newest_fitting_run_is_found_and_no_other(request_: FineRequest, tiny: tuple[str, ...]) -> None:
+def test_a_small_split_has_fine_bins_of_fewer_images(request_: FineRequest, drawn_split: Split) -> None:
+    request = dataclasses.replace(request_, bins=None)
+    years = drawn_split.parts["train"].years
+    assert request.least == 5
+    assert len(fine_bins(years, 10)) < FINE <= len(request.wanted)
+    assert np.bincount(request.wanted.index(years)).min() >= 5
+    assert dataclasses.replace(request, folds=4).least == 8
+
+
+def test_the_newest_fitting_run_is_found_and_no_other(
+    request_: FineRequest, drawn_split: Split, tiny: tuple[str, ...]
+) -> None:
     assert find_fine_run(request_) is None
     run = train_fine_run(request_, quiet)
     assert run.folder == Path("runs/age-fine-1")
@@ -83,8 +94,14 @@ def test_the_newest_fitting_run_is_found_and_no_other(request_: FineRequest, tin
     assert find_fine_run(dataclasses.replace(request_, config=other, exact=True)) is None
     # Without --fine a run counts as fine by its number of bins, or where it is what would be trained.
     assert find_fine_run(dataclasses.replace(request_, bins=None)) is None
-    own = dataclasses.replace(request_, bins=None).wanted
-    store("own", now + 1, bins=own, classes=own.names)
+    few = drawn_split.parts["train"].select(np.arange(20))
+    small = dataclasses.replace(drawn_split, parts={**drawn_split.parts, "train": few})
+    own = dataclasses.replace(request_, bins=None, split=small)
+    assert len(own.wanted) < FINE
+    store("own", now + 1, bins=own.wanted, classes=own.wanted.names)
+    found = find_fine_run(own)
+    assert found is not None
+    assert found.name == "own"
     two = Bins.parse("2y")
     store("two", now + 2, bins=two, classes=two.names)
     found = find_fine_run(dataclasses.replace(request_, bins=None))
@@ -133,8 +150,9 @@ def test_folds_keep_groups_whole_and_are_the_same_every_time(drawn_split: Split)
 def test_every_image_of_train_is_predicted_once_by_a_model_that_never_saw_it(
     request_: FineRequest, drawn_split: Split
 ) -> None:
+    folded = dataclasses.replace(request_, folds=2)
     lines: list[str] = []
-    source = from_folds(request_, 2, lines.append)
+    source = from_folds(folded, lines.append)
     train_part, valid = drawn_split.parts["train"], drawn_split.parts["valid"]
     assert source.matrix.n == len(train_part)
     assert request_.bins is not None
@@ -152,7 +170,7 @@ def test_every_image_of_train_is_predicted_once_by_a_model_that_never_saw_it(
         assert "groups" in json.loads((run.folder / "run.json").read_text())["held_out"]
         assert Lineage.load(run.folder).meet(valid.table["sha256"].tolist(), blank[: len(valid)]).selected.all()
     times = [(run.folder / "model.safetensors").stat().st_mtime_ns for run in runs]
-    again = from_folds(request_, 2, lines.append)
+    again = from_folds(folded, lines.append)
     assert (again.matrix.counts == source.matrix.counts).all()
     assert times == [(run.folder / "model.safetensors").stat().st_mtime_ns for run in runs]
     assert "taking runs/age-fine-fold-2-of-2-1, which is such a run" in lines
@@ -160,11 +178,12 @@ def test_every_image_of_train_is_predicted_once_by_a_model_that_never_saw_it(
 
 
 def test_a_fold_whose_model_saw_it_is_refused(request_: FineRequest) -> None:
-    from_folds(request_, 2, quiet)
+    folded = dataclasses.replace(request_, folds=2)
+    from_folds(folded, quiet)
     first, second = sorted(Path("runs").iterdir())
     (first / "lineage.npz").write_bytes((second / "lineage.npz").read_bytes())
     with pytest.raises(LeakageError, match="was fitted on"):
-        from_folds(request_, 2, quiet)
+        from_folds(folded, quiet)
 
 
 def test_resuming_with_other_images_held_out_is_refused(request_: FineRequest, drawn_split: Split) -> None:
