@@ -254,9 +254,7 @@ def _fit(
         logger = TensorBoardLogger(run.folder, name="", version="tensorboard", default_hp_metric=False)
         logger.log_hyperparams(flatten(run.config.model_dump(mode="json")))
     with quiet_lightning():
-        trainer = make_trainer(
-            run.config, run.precision, place, callbacks, logger=logger, enable_progress_bar=progress
-        )
+        trainer = make_trainer(run.config, run.precision, place, callbacks, logger=logger, enable_progress_bar=progress)
         report_ready()
         try:
             # What early stopping has ended was killed before its record said so.

@@ -3,6 +3,8 @@
 import dataclasses
 import multiprocessing
 import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from agecls.config_files import load_config
 from agecls.data.split import Split
 from agecls.errors import ConfigError, RunError, UsageError
 from agecls.evaluate import evaluate_part
-from agecls.learn.processes import Place, SyncBatchNorms, companions, find_place
+from agecls.learn.processes import Place, SyncBatchNorms, companions, find_place, report_ready
 from agecls.learn.run import Run
 from agecls.train import TrainRequest, train
 
@@ -114,6 +116,18 @@ def test_a_process_that_dies_is_told_of() -> None:
     ):
         pytest.fail("it was waited for in vain")
     assert "exit code 3" in refusal.value.got
+
+
+def wait_stubbornly() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    report_ready()
+    time.sleep(600)
+
+
+def test_a_process_that_waits_is_ended_with_the_training() -> None:
+    with companions(Place(devices=2), wait_stubbornly):
+        start = time.monotonic()
+    assert time.monotonic() - start < 20
 
 
 def test_place_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

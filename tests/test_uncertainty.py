@@ -12,7 +12,6 @@ import pytest
 
 from agecls.bins import Bins
 from agecls.config_files import load_config
-from agecls.data.freeze import freeze_split
 from agecls.data.split import Split
 from agecls.data.synthetic import draw_faces
 from agecls.errors import DataError, LeakageError, RunError, UsageError
@@ -77,6 +76,7 @@ def test_temperature_comes_from_valid_and_is_applied_to_test(run: Run, score: Ca
     assert told["nll"] != told["before"]["nll"]
     assert told["fitted_on"]["n"] == len(valid)
     assert told["fitted_on"]["nll"] <= told["fitted_on"]["nll_before"]
+    assert found.measured["leaked"] is False
     assert found.measured["macro_f1"] == plain.measured["macro_f1"]
     assert any("not kept in the run" in note for note in found.notes)
     assert not any("helped to select" in note for note in found.notes)  # that is of valid, not of what is scored
@@ -184,13 +184,9 @@ def test_ensemble_refuses_what_does_not_answer_alike(
         score(run, "valid", others=(Run.load(run.folder),))
 
 
-def test_ensemble_of_another_split_is_refused_or_marked(
-    run: Run, drawn_faces: Path, tmp_path: Path, tiny: tuple[str, ...], score: Callable[..., Any]
-) -> None:
-    other_split = freeze_split(
-        [("synthetic", drawn_faces)], tmp_path / "split", fractions=(0.6, 0.2, 0.2), seed=9, bins=Bins.parse("4")
-    ).split
-    other = fit(other_split, drawn_faces, tmp_path / "other", (*tiny, "train.epochs=1"))
+def test_ensemble_of_another_split_is_refused_or_marked(run: Run, second_run: Run, score: Callable[..., Any]) -> None:
+    # Of another split by its record alone, so that no image tells.
+    other = dataclasses.replace(second_run, split=dataclasses.replace(second_run.split, fingerprint="0" * 64))
     with pytest.raises(LeakageError, match="another split"):
         score(run, others=(other,))
     assert score(run, others=(other,), allow_leakage=True).measured["leaked"] is True
@@ -204,6 +200,18 @@ def test_certain_answers_are_not_calibrated(
     assert found.measured["calibration"] is None
     assert "conformal" not in found.measured
     assert any("give no probabilities" in note for note in found.notes)
+
+
+def test_each_task_has_its_own_temperature_and_sets(
+    drawn_split: Split, drawn_faces: Path, tmp_path: Path, tiny: tuple[str, ...], score: Callable[..., Any]
+) -> None:
+    settings = (*tiny, "train.epochs=1", "targets.age=coral", "network.bayesian=half")
+    several = fit(drawn_split, drawn_faces, tmp_path / "several", settings, "multitask")
+    found = score(several, calibrate=True, conformal=Conformal(0.8), passes=3).measured
+    assert set(found["tasks"]) == {"age", "gender", "ethnicity"}
+    assert len({told["calibration"]["temperature"] for told in found["tasks"].values()}) == 3
+    assert all(told["conformal"]["n"] == told["n"] for told in found["tasks"].values())
+    assert all(told["mc_dropout"] == 3 for told in found["tasks"].values())
 
 
 def test_command_says_and_writes_all_of_it(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agecls.bin_search.confusion_file import ConfusionFile
-from agecls.bin_search.fine_run import fine_bins
+from agecls.bin_search.fine_run import FineRequest
 from agecls.bin_search.matrix import FineMatrix
 from agecls.data.looks import look_at
 from agecls.data.split import Split
@@ -69,7 +69,7 @@ def from_run(run: Run, split: Split, roots: Mapping[str, Path], *, allow_leakage
     """
     refuse_other_task(run)
     # A run that knows years answers in the finest bins that train fills; another one in its own.
-    bins = fine_bins(split.parts["train"].years) if run.targets[0].over_years else run.bins
+    bins = FineRequest(split, roots, run.config).wanted if run.targets[0].over_years else run.bins
     evaluation = evaluate_part(run, "valid", split, roots, bins=OtherBins(bins), allow_leakage=allow_leakage)
     report = evaluation.report
     faces = keep_only(split.parts["valid"], run.only, f"valid of {split.name}")

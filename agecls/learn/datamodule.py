@@ -256,7 +256,7 @@ class FaceData(pl.LightningDataModule):
         if not len(batches):
             raise DataError(
                 f"train has {len(kinds)} images, not enough for one step",
-                got=f"train.batch_size {settings.batch_size}, train.accumulate {settings.accumulate}, {world} processes",
+                got=f"batches of {settings.batch_size}, train.accumulate {settings.accumulate}, {world} processes",
                 remedy="lower train.batch_size or train.accumulate, or use fewer processes",
             )
         return batches

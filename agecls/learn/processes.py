@@ -116,10 +116,10 @@ def companions(place: Place, work: Callable[..., object], *arguments: object) ->
             _wait_for_end(started, seconds=2)
             _refuse_dead(started, error)
             raise
-        _wait_for_end(started, seconds=60)
     finally:
         for process in started:
-            process.terminate()
+            # They have nothing to write, and after Ctrl-C one may wait for this one without end.
+            process.kill()
             process.join()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

@@ -111,7 +111,7 @@ def finite_quantile(scores: Floats, coverage: float) -> float:
         scores: shape (n,).
         coverage: between 0 and 1.
     """
-    # Without the allowance 0.7 * 10 would be the eighth.
+    # Without the allowance 0.55 * 100 would be the 56th.
     rank = math.ceil((len(scores) + 1) * coverage - 1e-9)
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
 

@@ -14,7 +14,7 @@ from agecls.learn.targets import find_targets, total_width
 GENDER = find_targets("gender", Bins.parse("4"), TargetsConfig())
 
 
-def network_of(dropout: float = 0.5) -> nn.Module:
+def network_of(dropout: float = 0.5) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Dropout(dropout), nn.Linear(16, 2)).eval()
 

@@ -144,6 +144,10 @@ def test_temperature_undoes_one_that_was_applied(applied: float) -> None:
     assert found == pytest.approx(1 / applied, rel=0.05)
 
 
+def test_temperature_stays_where_nothing_is_better() -> None:
+    assert c.fit_temperature(np.full((4, 2), 0.5), np.array([0, 1, 0, 0])) == 1
+
+
 def test_certain_answers_have_no_calibration(age_report: Report, tmp_path: Path) -> None:
     certain = replace(age_report, probabilities=np.eye(4)[age_report.predicted])
     measured = measure(certain, resamples=20)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agecls.errors import UsageError
 from agecls.report.calibration import apply_temperature
-from agecls.report.conformal import Conformal, Score, finite_quantile, fit_thresholds, measure_conformal
+from agecls.report.conformal import Conformal, Score, class_scores, finite_quantile, fit_thresholds, measure_conformal
 from agecls.report.metrics import measure
 from agecls.report.page import write_page
 from agecls.report.report import Origin, Report
@@ -86,9 +86,19 @@ def test_unknown_group_takes_the_threshold_of_all() -> None:
 def test_quantile_of_a_finite_sample() -> None:
     scores = np.arange(1.0, 10.0)
     assert finite_quantile(scores, 0.9) == 9
-    assert finite_quantile(scores, 0.7) == 7  # 0.7 * 10 is a little more than 7 in binary
+    assert finite_quantile(scores, 0.7) == 7
+    assert finite_quantile(np.arange(1.0, 100.0), 0.55) == 55  # 0.55 * 100 is a little more in binary
     assert finite_quantile(scores, 0.71) == 8
     assert finite_quantile(scores, 0.91) == math.inf
+
+
+def test_scores_add_up_from_the_most_probable_class() -> None:
+    probabilities = np.tile([0.2, 0.5, 0.3], (2000, 1))
+    assert class_scores(probabilities, "lac", 0)[0] == pytest.approx([0.8, 0.5, 0.7])
+    scores = class_scores(probabilities, "aps", 0)
+    for column, (low, high) in enumerate([(0.8, 1.0), (0.0, 0.5), (0.5, 0.8)]):
+        assert ((scores[:, column] >= low) & (scores[:, column] <= high)).all()
+        assert scores[:, column].mean() == pytest.approx((low + high) / 2, abs=0.02)
 
 
 def test_too_few_images_give_sets_of_all_classes() -> None:

@@ -56,12 +56,10 @@ def test_predicted_years_must_fit(years: np.ndarray, age_report: Report) -> None
 
 def test_picture_draws_every_image_of_exactly_known_age(years_report: Report) -> None:
     figure = scatter_picture(years_report, measure(years_report))
-    (points,) = [each for each in figure.axes[0].collections if len(each.get_offsets()) == 11]
+    (points,) = [found for each in figure.axes[0].collections if len(found := np.asarray(each.get_offsets())) == 11]
     known = ~np.isnan(years_report.years)
     assert years_report.predicted_years is not None
-    np.testing.assert_allclose(
-        points.get_offsets(), np.stack([years_report.years, years_report.predicted_years], axis=1)[known]
-    )
+    np.testing.assert_allclose(points, np.stack([years_report.years, years_report.predicted_years], axis=1)[known])
     label = figure.axes[0].get_xlabel()
     assert f"{measure(years_report)['mae_years']:.2f} years" in label
     assert png(figure).startswith(b"\x89PNG")

@@ -35,12 +35,11 @@ class BayesianLinear(nn.Module):
     def __init__(self, plain: nn.Linear | SharedLinear, outputs: int, prior: float) -> None:
         super().__init__()
         self.weight, self.bias = plain.weight, plain.bias
-        shared = isinstance(plain, SharedLinear)
-        rows = plain.rows if shared else torch.arange(len(plain.bias))
+        rows = plain.rows if isinstance(plain, SharedLinear) else torch.arange(len(plain.bias))
         self.register_buffer("rows", rows, persistent=False)
         self.outputs, self.prior = outputs, prior
         # Rows of weights are ascending by output, so those of the first outputs come first.
-        self.uncertain = int(rows[outputs - 1]) + 1 if shared else outputs
+        self.uncertain = int(rows[outputs - 1]) + 1 if isinstance(plain, SharedLinear) else outputs
         start = math.log(math.expm1(FIRST_DEVIATION))
         self.weight_rho = nn.Parameter(torch.full((self.uncertain, self.weight.shape[1]), start))
         self.bias_rho = nn.Parameter(torch.full((outputs,), start))
