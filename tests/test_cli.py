@@ -203,3 +203,10 @@ def test_unwritable_result_is_an_error_with_2(agecls: Call, drawn_run: Run, draw
     code, _, err = agecls("predict", drawn_run.folder, drawn_faces / "faces" / "00000.jpg", "--json", "file/p.json")
     assert code == 2
     assert "cannot write" in err
+
+
+def test_files_are_written_although_the_reader_goes_away(drawn_run: Run, workplace: Path) -> None:
+    command = f"{sys.executable} -m agecls evaluate {drawn_run.folder} --part valid --json score.json --report report"
+    subprocess.run(["bash", "-c", f"{command} | head -1"], capture_output=True, text=True, check=True)
+    assert json.loads((workplace / "score.json").read_text())["part"] == "valid"
+    assert (workplace / "report" / "report.html").is_file()

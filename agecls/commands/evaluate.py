@@ -122,6 +122,13 @@ def evaluate(
             held_out=held_out,
             allow_leakage=allow_leakage,
         )
+    # Files first: who reads only the head of the table closes the pipe.
+    if json:
+        write_json(json, evaluation.measured)
+    if report:
+        for name, measured in evaluation.tasks.items():
+            folder = report / name if len(evaluation.reports) > 1 else report
+            say(f"report: {write_page(evaluation.reports[name], measured, folder, notes=evaluation.notes)}")
     console = results()
     for number, measured in enumerate(evaluation.tasks.values()):
         if number:
@@ -129,9 +136,3 @@ def evaluate(
         print_measured(measured, console)
     for note in evaluation.notes:
         say(note)
-    if json:
-        write_json(json, evaluation.measured)
-    if report:
-        for name, measured in evaluation.tasks.items():
-            folder = report / name if len(evaluation.reports) > 1 else report
-            say(f"report: {write_page(evaluation.reports[name], measured, folder, notes=evaluation.notes)}")

@@ -129,13 +129,14 @@ def hierarchy(
     except KeyboardInterrupt:
         say("interrupted; the same command goes on where this one stopped")
         raise typer.Exit(INTERRUPTED) from None
-    print_hierarchy(built.measured, results())
-    for note in built.notes:
-        say(note)
+    # Files first: who reads only the head of the table closes the pipe.
     if json:
         write_json(json, built.measured)
     if report:
         say(f"report: {write_hierarchy_page(built.report, built.measured, report, notes=built.notes)}")
+    print_hierarchy(built.measured, results())
+    for note in built.notes:
+        say(note)
     mark = f"LEAKED ({built.run.leaked_count} images): " if built.run.leaked else ""
     results().print(f"{mark}{built.run.folder}: answers by {built.measured['routing']} routing", soft_wrap=True)
 

@@ -36,7 +36,7 @@ def predict(
         say(f"{asked.left_out} files in the folders are no images and are left out")
     leaked = any(run.leaked for run in asked.runs)
     predictions = predict_images(asked.runs, asked.images, passes=mc_dropout, ensemble=ensemble)
-    show_predictions(predictions, leaked=leaked)
+    # Files first: who reads only the head of the table closes the pipe.
     if json:
         write_json(json, [prediction.to_json() for prediction in predictions])
     if csv:
@@ -44,6 +44,7 @@ def predict(
     failed = sum(bool(prediction.error) for prediction in predictions)
     if plot and failed < len(predictions):
         write_picture(predictions, plot, leaked=leaked)
+    show_predictions(predictions, leaked=leaked)
     if failed:
         say(f"{failed} of {len(predictions)} images could not be predicted")
         raise typer.Exit(1)

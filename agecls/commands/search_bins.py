@@ -120,9 +120,7 @@ def search_bins(
         Asked(goal, numbers, dataclasses.replace(constraints, min_support=support), bins is not None, resamples, seed),
     )
     told = {**found.to_json(), **source.to_json()}
-    print_search(told, results())
-    for note in found.notes:
-        say(note)
+    # Files first: who reads only the head of the table closes the pipe.
     if json:
         write_json(json, told)
     if report:
@@ -130,7 +128,12 @@ def search_bins(
 
         write_report(told, found, report)
         say(f"report: {report}")
-    new = write_bins(target, found, source)
+    try:
+        new = write_bins(target, found, source)
+    finally:
+        print_search(told, results())
+        for note in found.notes:
+            say(note)
     results().print(f"{target}: {'written' if new else 'the same bins are there already'}", soft_wrap=True)
 
 
