@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from drawn import draw_utkface
+from hypothesis import HealthCheck, settings
 
 from agecls.bins import Bins
 from agecls.cli import main
@@ -20,6 +21,11 @@ from agecls.data.split import Split
 from agecls.data.synthetic import draw_faces
 from agecls.learn.run import Run
 from agecls.train import TrainRequest, train
+
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
