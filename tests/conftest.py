@@ -22,7 +22,6 @@ from agecls.data.synthetic import draw_faces
 from agecls.learn.run import Run
 from agecls.train import TrainRequest, train
 
-
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
