@@ -38,8 +38,9 @@ def request_of(split: Split, faces: Path, out: Path, settings: tuple[str, ...]) 
     return TrainRequest("gender", Bins.parse("4"), "4", split, split.roots([faces]), config, out)
 
 
-def train_aloud(request: TrainRequest, talker: Connection) -> None:
-    """Train in a process of its own and send every line of talk."""
+def train_aloud(request: TrainRequest, talker: Connection, threads: int) -> None:
+    """Train in a process of its own, with as many threads as the others use, and send every line of talk."""
+    torch.set_num_threads(threads)  # sums of another number of threads are rounded otherwise
     train(request, talker.send)
 
 
@@ -82,7 +83,7 @@ def test_killed_at_random_moments_it_ends_with_the_weights_of_an_uninterrupted_r
     cut = request_of(drawn_split, drawn_faces, tmp_path / "cut", settings)
     chance = random.Random(name)
     listener, talker = FORKS.Pipe(duplex=False)
-    process = FORKS.Process(target=train_aloud, args=(cut, talker))
+    process = FORKS.Process(target=train_aloud, args=(cut, talker, torch.get_num_threads()))
     process.start()
     talker.close()
     epoch = chance.randint(1, 4)
