@@ -4,6 +4,7 @@ The labels are annotations, not facts about people: UTKFace's were estimated by 
 FairFace's were crowd-sourced. The vocabulary is UTKFace's, the coarsest of the sources, so that the others map into it.
 """
 
+from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
 Gender = Literal["male", "female"]
@@ -14,6 +15,9 @@ Source = Literal["utkface", "fairface", "adience", "imdb_wiki", "csv", "syntheti
 
 GENDERS: Final[tuple[str, ...]] = get_args(Gender)
 ETHNICITIES: Final[tuple[str, ...]] = get_args(Ethnicity)
+
+GROUPINGS: Final[Mapping[str, tuple[str, ...]]] = {"gender": GENDERS, "ethnicity": ETHNICITIES}
+"""Labels that part the images into groups, with their values."""
 
 UNKNOWN: Final = ""
 """What a table holds where its source does not know the gender or the ethnicity."""

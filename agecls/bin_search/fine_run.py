@@ -11,10 +11,11 @@ import numpy.typing as npt
 from agecls.bins import Bins
 from agecls.config import Config
 from agecls.data.split import Split
-from agecls.errors import AgeclsError, BinsError
+from agecls.errors import BinsError
 from agecls.labels import AGE_MAX, AGE_MIN
 from agecls.learn.datamodule import name_groups
-from agecls.learn.run import RECORD, Run
+from agecls.learn.run import Run
+from agecls.learn.run_folder import newest_runs
 from agecls.train import TrainRequest, train
 
 FINE: Final = 24
@@ -176,14 +177,8 @@ def train_fine_run(
 
 def _runs_of(request: FineRequest) -> list[Run]:
     """Age runs on the very split and on all its images, the newest first; what cannot be read is no such run."""
-    records = sorted(request.runs.glob(f"*/{RECORD}"), key=lambda path: (-path.stat().st_mtime_ns, path))
-    found = []
-    for record in records:
-        try:
-            run = Run.load(record.parent)
-        except AgeclsError:
-            continue
-        same = run.task == "age" and run.split.fingerprint == request.split.fingerprint
-        if same and not run.only and not run.chain:
-            found.append(run)
-    return found
+    return [
+        run
+        for run in newest_runs(request.runs)
+        if run.task == "age" and run.split.fingerprint == request.split.fingerprint and not run.only and not run.chain
+    ]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from agecls.bins import UNLABELLED, Bins
 from agecls.errors import DataError
-from agecls.labels import AGE_MAX, AGE_MIN, ETHNICITIES, GENDERS, UNKNOWN, Task
+from agecls.labels import AGE_MAX, AGE_MIN, ETHNICITIES, GENDERS, GROUPINGS, UNKNOWN, Task
 
 COLUMNS: Final = ("path", "age", "gender", "ethnicity", "source", "sha256", "group")
 """Columns of a split's CSV files, in order."""
@@ -70,10 +70,13 @@ class Faces:
         match task:
             case "age":
                 return bins.index_of_range(self.table["age_low"], self.table["age_high"])
-            case "gender":
-                return _codes(self.table["gender"], GENDERS)
-            case "ethnicity":
-                return _codes(self.table["ethnicity"], ETHNICITIES)
+            case "gender" | "ethnicity":
+                return self.codes(task)
+
+    def codes(self, label: str) -> npt.NDArray[np.int64]:
+        """Index of each image's gender or ethnicity among those there are, shape (N,); ``UNLABELLED`` (-1) for none."""
+        index = pd.Index(GROUPINGS[label]).get_indexer(pd.Index(self.table[label]))
+        return np.where(index < 0, UNLABELLED, index).astype(np.int64)
 
     def select(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Faces":
         """The faces of some rows, in the order given."""
@@ -116,8 +119,3 @@ class Faces:
     def concat(cls, parts: Sequence["Faces"]) -> "Faces":
         """All rows of several tables."""
         return cls(pd.concat([part.table for part in parts], ignore_index=True))
-
-
-def _codes(values: pd.Series, names: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    index = pd.Index(names).get_indexer(pd.Index(values))
-    return np.where(index < 0, UNLABELLED, index).astype(np.int64)

@@ -1,6 +1,6 @@
 """Come by the members of a hierarchy: given, found among the runs that are there, gone on with, or trained."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from agecls.learn.bins_origin import BinsOrigin, refuse_other_origin
 from agecls.learn.chain import group_names, group_of, only_of
 from agecls.learn.hierarchy import Members, check_member, refuse_other_split
 from agecls.learn.only import write_only
-from agecls.learn.run import RECORD, Preprocessing, Run
-from agecls.learn.run_folder import free_folder
+from agecls.learn.run import Preprocessing, Run
+from agecls.learn.run_folder import free_folder, newest_runs
 from agecls.train import TrainRequest, train
 
 Say = Callable[[str], None]
@@ -167,7 +167,9 @@ class _Shelf:
         """Find a run that fits, newest first, else go on with an unfinished one, else train one."""
         only = only_of(self.request.by, group) if group else {}
         role = f"expert {group}" if group else ("flat model" if task == "age" else f"router by {task}")
-        fitting = [run for run in self._runs() if self._fits(run, task, config, only, start)]
+        fitting = [
+            run for run in newest_runs(Path("runs"), self.request.folder) if self._fits(run, task, config, only, start)
+        ]
         finished = [run for run in fitting if run.status == "finished"]
         if finished:
             self.say(f"{role}: using {finished[0].folder}")
@@ -204,18 +206,6 @@ class _Shelf:
 
     def _stem(self, task: Task, group: str) -> str:
         return "-".join([task, self.request.bins_name, *group.split("/")] if group else [task, self.request.bins_name])
-
-    def _runs(self) -> Iterator[Run]:
-        """Every readable run in ``runs`` and beside the hierarchy, newest first."""
-        shelves = {folder.resolve(): folder for folder in (Path("runs"), self.request.folder)}
-        records = [
-            (path.stat().st_mtime, path.parent) for folder in shelves.values() for path in folder.glob(f"*/{RECORD}")
-        ]
-        for _, folder in sorted(records, reverse=True):
-            try:
-                yield Run.load(folder)
-            except RunError:
-                continue
 
     def _fits(self, run: Run, task: Task, config: Config, only: dict[str, str], start: Run | None) -> bool:
         """Whether a run is what a training with these settings would give."""

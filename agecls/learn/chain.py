@@ -10,12 +10,10 @@ import numpy.typing as npt
 
 from agecls.data.faces import Faces
 from agecls.hierarchy_config import Usable
-from agecls.labels import ETHNICITIES, GENDERS
+from agecls.labels import GROUPINGS
 
 By = Literal["gender", "ethnicity"]
 """What a router tells apart."""
-
-LABELS: Final[Mapping[str, tuple[str, ...]]] = {"gender": GENDERS, "ethnicity": ETHNICITIES}
 
 MEMBERS: Final = "members"
 """Folder of the members inside that of the hierarchy."""
@@ -45,7 +43,7 @@ class Chain:
     fallback: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.by or len(set(self.by)) < len(self.by) or not set(self.by) <= set(LABELS):
+        if not self.by or len(set(self.by)) < len(self.by) or not set(self.by) <= set(GROUPINGS):
             raise ValueError(f"by {', '.join(self.by)}")
         if self.routing not in get_args(Usable) or not 0 <= self.threshold <= 1:
             raise ValueError(f"routing {self.routing} with threshold {self.threshold}")
@@ -75,7 +73,7 @@ class Chain:
 
 def group_names(by: Sequence[By]) -> tuple[str, ...]:
     """Names of the groups of some labels, the last label running fastest."""
-    return tuple("/".join(labels) for labels in product(*(LABELS[each] for each in by)))
+    return tuple("/".join(labels) for labels in product(*(GROUPINGS[each] for each in by)))
 
 
 def only_of(by: Sequence[By], group: str) -> dict[str, str]:
@@ -87,9 +85,8 @@ def group_of(faces: Faces, by: Sequence[By]) -> npt.NDArray[np.int64]:
     """Number of the group of each face, shape (N,); -1 where a label is unknown."""
     number, known = np.zeros(len(faces), np.int64), np.ones(len(faces), np.bool_)
     for label in by:
-        names = LABELS[label]
-        position = np.array([names.index(value) if value in names else -1 for value in faces.table[label]], np.int64)
-        number, known = number * len(names) + position, known & (position >= 0)
+        position = faces.codes(label)
+        number, known = number * len(GROUPINGS[label]) + position, known & (position >= 0)
     return np.where(known, number, -1)
 
 

@@ -1,13 +1,10 @@
 """Part of a split: the images of one gender or one ethnicity alone."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from agecls.data.faces import Faces
 from agecls.errors import DataError, UsageError
-from agecls.labels import ETHNICITIES, GENDERS
-
-_LABELS: Final[Mapping[str, tuple[str, ...]]] = {"gender": GENDERS, "ethnicity": ETHNICITIES}
+from agecls.labels import GROUPINGS
 
 
 def parse_only(given: Sequence[str]) -> dict[str, str]:
@@ -19,8 +16,8 @@ def parse_only(given: Sequence[str]) -> dict[str, str]:
     only: dict[str, str] = {}
     for text in given:
         label, _, value = text.partition("=")
-        if value not in _LABELS.get(label, ()):
-            known = "; ".join(f"{name}={'|'.join(values)}" for name, values in _LABELS.items())
+        if value not in GROUPINGS.get(label, ()):
+            known = "; ".join(f"{name}={'|'.join(values)}" for name, values in GROUPINGS.items())
             raise UsageError("--only takes a label and its value", got=text, remedy=f"one of {known}")
         if label in only:
             raise UsageError(f"--only takes one {label}", got=f"{only[label]} and {value}")
@@ -30,7 +27,7 @@ def parse_only(given: Sequence[str]) -> dict[str, str]:
 
 def write_only(only: Mapping[str, str]) -> str:
     """``gender=male``, or ``gender=male and ethnicity=black``; "" for all images."""
-    return " and ".join(f"{label}={only[label]}" for label in _LABELS if label in only)
+    return " and ".join(f"{label}={only[label]}" for label in GROUPINGS if label in only)
 
 
 def keep_only(faces: Faces, only: Mapping[str, str], where: str, *, needed: bool = True) -> Faces:

@@ -44,6 +44,17 @@ def free_folder(parent: Path, stem: str) -> Path:
             return folder
 
 
+def newest_runs(*folders: Path) -> Iterator[Run]:
+    """Every readable run that lies in some folders, newest first; what cannot be read is none."""
+    shelves = {folder.resolve(): folder for folder in folders}.values()
+    records = [path for shelf in shelves for path in shelf.glob(f"*/{RECORD}")]
+    for record in sorted(records, key=lambda path: (-path.stat().st_mtime_ns, path)):
+        try:
+            yield Run.load(record.parent)
+        except RunError:
+            continue
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Hold a run's folder for the whole training, so that no second process writes into it."""
