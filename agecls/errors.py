@@ -7,6 +7,7 @@
     ├── DataError               images or label tables that cannot be used as asked
     │   └── SplitError          a split directory that is missing, damaged or already there
     ├── RunError                a run directory that is missing, damaged or does not fit
+    ├── StorageError            a bucket, a server or an archive that does not give or take what is asked
     └── LeakageError            exit 3: one image would stand on both sides of a measurement
 
 Each error says what was wrong, what was found, and what to do about it.
@@ -68,6 +69,10 @@ class SplitError(DataError):
 
 class RunError(AgeclsError):
     """A run directory that is missing, damaged or does not fit what is asked."""
+
+
+class StorageError(AgeclsError):
+    """A bucket, a server or an archive that does not give or take what is asked."""
 
 
 class LeakageError(AgeclsError):
