@@ -53,6 +53,12 @@ def evaluate(
         list[Path] | None,
         typer.Option(metavar="RUN", help="Another run of the ensemble, of the same task, bins and split. Repeatable."),
     ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN", help="Another run to lay beside it: same images, same bins, one chart. Repeatable."
+        ),
+    ] = None,
     allow_leakage: AllowLeakage = False,
     json: Json = None,
     report: Annotated[
@@ -72,6 +78,9 @@ def evaluate(
 
     Calibration error, likelihood, Brier score and risk-coverage are always said. --calibrate, --conformal, --mc-dropout
     and --ensemble go together: the mean over runs and passes is calibrated, and sets are made of what comes of that.
+
+    --against compares runs of any network and target, such as years beside bins, with paired intervals; all are asked
+    in the bins of the first one, or in --bins.
     """
     if (part is None) == (source is None):
         raise UsageError(
@@ -81,13 +90,15 @@ def evaluate(
     if conformal is None and (conformal_by or conformal_score != "aps"):
         raise UsageError("--conformal-by and --conformal-score are of --conformal", remedy="add --conformal 0.9")
 
-    from agecls.evaluate import evaluate_part, evaluate_source, roots_of, split_of
+    from agecls.against import evaluate_against
+    from agecls.evaluate import Evaluation, evaluate_part, evaluate_source, roots_of, split_of
     from agecls.learn.run import Run
     from agecls.other_bins import OtherBins
+    from agecls.report.against import print_against
     from agecls.report.conformal import Conformal
     from agecls.report.page import write_page
     from agecls.report.table import print_measured
-    from agecls.uncertainty import Asking
+    from agecls.uncertainty import PLAIN, Asking
 
     loaded = Run.load(run)
     others = OtherBins.parse(bins) if bins is not None else None
@@ -97,12 +108,18 @@ def evaluate(
         calibrate=calibrate,
         conformal=None if conformal is None else Conformal(conformal, conformal_score, conformal_by or ""),
     )
+    rivals = [Run.load(folder) for folder in against or ()]
+    if rivals and asking != PLAIN:
+        raise UsageError(
+            "--against compares runs as they answer by themselves",
+            remedy="leave out --calibrate, --conformal, --mc-dropout and --ensemble",
+        )
     if part is not None:
         frozen = split_of(loaded, split, allow_leakage=allow_leakage)
         folders = roots_of(loaded, frozen, root or (), lambda: default_roots((), say))
-        evaluation = evaluate_part(
-            loaded, part, frozen, folders, bins=others, asking=asking, allow_leakage=allow_leakage
-        )
+
+        def score(run: Run, bins: OtherBins | None) -> Evaluation:
+            return evaluate_part(run, part, frozen, folders, bins=bins, asking=asking, allow_leakage=allow_leakage)
     else:
         roots = default_roots(root or (), say)
         if len(roots) != 1 or source is None:
@@ -112,16 +129,20 @@ def evaluate(
         if asking.needs_valid:
             frozen = split_of(loaded, split, allow_leakage=allow_leakage)
             held_out = (frozen, roots_of(loaded, frozen, (), lambda: default_roots((), say)))
-        evaluation = evaluate_source(
-            loaded,
-            source,
-            roots[0],
-            options,
-            bins=others,
-            asking=asking,
-            held_out=held_out,
-            allow_leakage=allow_leakage,
-        )
+
+        def score(run: Run, bins: OtherBins | None) -> Evaluation:
+            return evaluate_source(
+                run,
+                source,
+                roots[0],
+                options,
+                bins=bins,
+                asking=asking,
+                held_out=held_out,
+                allow_leakage=allow_leakage,
+            )
+
+    evaluation = evaluate_against(loaded, rivals, others, score) if rivals else score(loaded, others)
     # Files first: who reads only the head of the table closes the pipe.
     if json:
         write_json(json, evaluation.measured)
@@ -134,5 +155,7 @@ def evaluate(
         if number:
             console.print()
         print_measured(measured, console)
+        if "against" in measured:
+            print_against(measured, console)
     for note in evaluation.notes:
         say(note)

@@ -13,6 +13,7 @@ import jinja2
 from agecls import __version__
 from agecls.files import write_whole
 from agecls.report import pictures
+from agecls.report.against import against_picture
 from agecls.report.calibration_pictures import reliability_picture, risk_coverage_picture
 from agecls.report.report import Report
 from agecls.report.years_scatter import scatter_picture
@@ -53,6 +54,8 @@ def write_page(report: Report, measured: Mapping[str, Any], folder: Path, *, not
     if measured["calibration"] is not None:
         drawn["reliability"] = pictures.png(reliability_picture(measured))
         drawn["risk_coverage"] = pictures.png(risk_coverage_picture(measured))
+    if "against" in measured:
+        drawn["against"] = pictures.png(against_picture(measured))
     html = _html(measured, embedded(drawn), notes)
 
     write_whole(folder / "confusion.png", confusion)
