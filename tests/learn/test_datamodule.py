@@ -10,7 +10,8 @@ from agecls.bins import Bins
 from agecls.config_files import load_config
 from agecls.data.cache import DecodedImages
 from agecls.data.split import Split
-from agecls.learn.datamodule import EpochBatches, FaceData, InOrder, PartData, choose_workers
+from agecls.learn.batches import EpochBatches, InOrder, PartData
+from agecls.learn.datamodule import FaceData, choose_workers
 
 
 def drawn(batches: EpochBatches) -> list[list[int]]:

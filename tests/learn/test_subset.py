@@ -13,7 +13,8 @@ from agecls.config import TrainConfig
 from agecls.config_files import load_config
 from agecls.data.split import Split
 from agecls.errors import DataError
-from agecls.learn.datamodule import EpochBatches, FaceData, InOrder
+from agecls.learn.batches import EpochBatches, InOrder
+from agecls.learn.datamodule import FaceData
 from agecls.learn.lineage import Lineage
 from agecls.learn.subset import choose_subset
 from agecls.train import TrainRequest, train
