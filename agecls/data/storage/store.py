@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from agecls.errors import StorageError
+
 
 class PassingError(Exception):
     """Something that may go well when it is tried again: a reset, a time-out, an answer of 429 or 5xx, a short body.
@@ -19,6 +21,10 @@ class PassingError(Exception):
         super().__init__(what)
 
 
+class ChangedError(StorageError):
+    """The object has become another one since it was found; what was read of it is of no use."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """One object of a store.
@@ -30,6 +36,8 @@ class Stored:
             then what was begun is not gone on with.
         sha1: of the content in hex; empty where the store does not know it.
         sha256: likewise.
+        md5: likewise.
+        ranges: whether it can be read from the middle on.
     """
 
     key: str
@@ -37,6 +45,8 @@ class Stored:
     version: str = ""
     sha1: str = ""
     sha256: str = ""
+    md5: str = ""
+    ranges: bool = True
 
 
 class Store(Protocol):
@@ -65,7 +75,8 @@ class Store(Protocol):
 
         Raises:
             PassingError: the connection broke, or more or fewer bytes came.
-            StorageError: the object is gone or has become another one, or may not be read.
+            ChangedError: the object has become another one.
+            StorageError: it is gone, or may not be read.
         """
         ...
 
