@@ -14,7 +14,10 @@ from agecls.data.synthetic import draw_faces
 
 TOP = Path(__file__).parents[1]
 STUDIES = tuple(f"scripts/{name}" for name in ("bench", "bench-twins", "identity-study", "leak-demo", "twin-study"))
-SHELL_SCRIPTS = ("scripts/setup", "scripts/check", "scripts/test", "scripts/quickstart", ".ci/run")
+SHELL_SCRIPTS = (
+    *(f"scripts/{name}" for name in ("setup", "install", "check", "test", "quickstart", "onstart")),
+    ".ci/run",
+)
 
 
 def run(*command: str, cwd: Path = TOP, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -104,12 +107,12 @@ def test_check_runs_every_tool_and_names_those_that_fail(tmp_path: Path) -> None
     top = copy_of_scripts(tmp_path)
     tools = top / ".venv" / "bin"
     tools.mkdir(parents=True)
-    for name, code in (("ruff", 0), ("mypy", 1), ("lint-imports", 1)):
+    for name, code in (("ruff", 0), ("mypy", 1), ("lint-imports", 1), ("shellcheck", 0), ("hadolint", 1)):
         (tools / name).write_text(f"#!/bin/sh\necho words of {name}\nexit {code}\n", encoding="utf-8")
         (tools / name).chmod(0o755)
     done = run(str(top / "scripts" / "check"), AGECLS_VENV=".venv")
     assert done.returncode == 1
-    assert done.stderr == "check: failed: mypy; lint-imports\n"
+    assert done.stderr == "check: failed: mypy; lint-imports; hadolint\n"
     assert "words of mypy" in done.stdout
     assert "words of ruff" not in done.stdout
 
