@@ -19,7 +19,8 @@ from agecls.files import write_whole
 from agecls.learn.decoding import class_probabilities, mean_outputs, years_of
 from agecls.learn.hierarchy import network_of
 from agecls.learn.inference import best_device, image_batches, predict_outputs
-from agecls.learn.run import RECORD, Preprocessing, Run
+from agecls.learn.run import Run
+from agecls.learn.run_record import RECORD, Preprocessing
 from agecls.learn.sampling import sampled
 from agecls.learn.targets import Target, slices
 from agecls.progress import progress

@@ -30,8 +30,9 @@ from agecls.learn.only import write_only
 from agecls.learn.precision import Choice, Precision, choose_precision
 from agecls.learn.processes import Place, companions, find_place, report_ready
 from agecls.learn.quiet import quiet_lightning
-from agecls.learn.run import CHECKPOINT, Preprocessing, Run, TrainedOn, class_names
+from agecls.learn.run import Run
 from agecls.learn.run_folder import alone_in, flatten, prepare_folder, refuse_other_run, resumed
+from agecls.learn.run_record import CHECKPOINT, Preprocessing, TrainedOn, class_names
 from agecls.learn.scores import choose_monitor, describe_monitor
 from agecls.learn.targets import find_targets, is_plain, refuse_idle, total_width
 from agecls.learn.task import FaceTask

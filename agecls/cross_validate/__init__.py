@@ -17,8 +17,9 @@ from agecls.data.split import Split
 from agecls.errors import AgeclsError, UsageError
 from agecls.evaluate import Evaluation, evaluate_part
 from agecls.learn.processes import find_place
-from agecls.learn.run import RECORD, Run
+from agecls.learn.run import Run
 from agecls.learn.run_folder import alone_in
+from agecls.learn.run_record import RECORD
 from agecls.report.folds import pool, summarise
 from agecls.report.metrics import measure
 from agecls.report.page import write_page

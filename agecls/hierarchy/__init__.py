@@ -20,8 +20,9 @@ from agecls.learn.hierarchy import Loaded, Members
 from agecls.learn.ledger import note_opening
 from agecls.learn.lineage import FILE as LINEAGE
 from agecls.learn.lineage import Lineage
-from agecls.learn.run import RECORD, WEIGHTS, Parent, Run, TrainedOn
+from agecls.learn.run import Run
 from agecls.learn.run_folder import free_folder
+from agecls.learn.run_record import RECORD, WEIGHTS, Parent, TrainedOn
 from agecls.report.hierarchy_metrics import measure_hierarchy
 from agecls.report.report import Origin
 from agecls.report.routed_report import RoutedReport

@@ -21,7 +21,7 @@ from agecls.learn.chain import By, Chain, group_names, group_of
 from agecls.learn.hierarchy import Loaded
 from agecls.learn.inference import EVAL_BATCH, best_device, image_batches, predict_probabilities
 from agecls.learn.routed import Member, join_groups, mix, weigh
-from agecls.learn.run import Preprocessing
+from agecls.learn.run_record import Preprocessing
 from agecls.progress import progress
 
 _REPEATS: Final = 3

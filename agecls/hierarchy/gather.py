@@ -15,8 +15,9 @@ from agecls.learn.bins_origin import BinsOrigin, refuse_other_origin
 from agecls.learn.chain import group_names, group_of, only_of
 from agecls.learn.hierarchy import Members, check_member, refuse_other_split
 from agecls.learn.only import write_only
-from agecls.learn.run import Preprocessing, Run
+from agecls.learn.run import Run
 from agecls.learn.run_folder import free_folder, newest_runs
+from agecls.learn.run_record import Preprocessing
 from agecls.train import TrainRequest, train
 
 Say = Callable[[str], None]

@@ -4,9 +4,8 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from agecls import __version__
 from agecls.bins import Bins
-from agecls.config import Config, TargetsConfig, parse_config
+from agecls.config import Config, parse_config
 from agecls.errors import AgeclsError, RunError
 from agecls.files import write_whole
 from agecls.labels import TrainTask
@@ -26,68 +25,20 @@ from agecls.learn.inference import as_asked
 from agecls.learn.networks import build_network
 from agecls.learn.networks.network import Network, present_name
 from agecls.learn.precision import Precision
+from agecls.learn.run_record import (
+    DAMAGED,
+    MADE_HERE,
+    RECORD,
+    SCHEMA,
+    WEIGHTS,
+    Parent,
+    Preprocessing,
+    TrainedOn,
+    class_names,
+    read_record,
+    software_versions,
+)
 from agecls.learn.targets import Target, find_targets, gender_slice, is_plain, shared_rows, total_width
-
-SCHEMA: Final = 1
-RECORD: Final = "run.json"
-WEIGHTS: Final = "model.safetensors"
-CHECKPOINT: Final = "last.ckpt"
-MADE_HERE: Final = "agecls"
-"""Key in the metadata of weights, by which those of a run are known without its folder."""
-
-_DAMAGED: Final = "train it again, or restore it from a backup"
-
-
-def class_names(task: TrainTask, bins: Bins) -> tuple[str, ...]:
-    """Names of the classes that a run of one task is scored in; none for several tasks."""
-    return () if task == "multitask" else find_targets(task, bins, TargetsConfig())[0].classes
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How an image becomes network input: the same for valid, test and predict.
-
-    Attributes:
-        image_size: side in pixels; the shorter side is scaled to it and the centre square kept.
-        channels: 1 for grey, 3 for RGB.
-        scale: what a pixel of 255 becomes.
-    """
-
-    image_size: int
-    channels: int
-    scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class TrainedOn:
-    """The split of a training.
-
-    Attributes:
-        name: of its folder.
-        fingerprint: of its tables; what decides whether another folder holds the same split.
-        folder: where it lay.
-        roots: where its images lay, in the order of its sources.
-    """
-
-    name: str
-    fingerprint: str
-    folder: str = ""
-    roots: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Parent:
-    """A run that another one was warm-started from.
-
-    Attributes:
-        name: of its folder.
-        folder: where it lay.
-        split: fingerprint of what it was trained on.
-    """
-
-    name: str
-    folder: str
-    split: str
 
 
 @dataclass(frozen=True)
@@ -140,13 +91,13 @@ class Run:
             raise RunError(
                 f"run {self.folder} has classes that are not those of its bins",
                 got=f"{', '.join(self.classes)} with bins {self.bins.text}",
-                remedy=_DAMAGED,
+                remedy=DAMAGED,
             )
         if self.leaked_count and not self.leaked:
             raise RunError(
                 f"run {self.folder} counts leaked images and is not marked as leaked",
                 got=f"leaked_count {self.leaked_count}",
-                remedy=_DAMAGED,
+                remedy=DAMAGED,
             )
 
     @property
@@ -180,13 +131,7 @@ class Run:
             "leaked": self.leaked,
             "leaked_count": self.leaked_count,
             **({"hierarchy": self.chain.to_json()} if self.chain else {}),
-            "software": {
-                "agecls": __version__,
-                **{
-                    name: version(name)
-                    for name in ("torch", "timm", "pytorch-lightning", "albumentations", "numpy", "pillow")
-                },
-            },
+            "software": software_versions(),
         }
         write_whole(self.folder / RECORD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
 
@@ -202,23 +147,10 @@ class Run:
         Raises:
             RunError: there is no run, or its record is damaged.
         """
-        try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            raise RunError(
-                f"there is no run at {folder}",
-                got=f"a folder without {RECORD}" if folder.is_dir() else "no such folder",
-                remedy="train one: agecls train --task age --bins 7",
-            ) from None
-        except (OSError, ValueError) as error:
-            raise RunError(f"cannot read {folder / RECORD}", got=str(error).splitlines()[0], remedy=_DAMAGED) from None
-        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-            raise RunError(
-                f"{folder / RECORD} is no record of schema {SCHEMA}", remedy="use the agecls that trained it"
-            )
+        record = read_record(folder)
         try:
             if record["task"] not in get_args(TrainTask):
-                raise RunError(f"run {folder} has an unknown task", got=repr(record["task"]), remedy=_DAMAGED)
+                raise RunError(f"run {folder} has an unknown task", got=repr(record["task"]), remedy=DAMAGED)
             run = cls(
                 folder=folder,
                 task=record["task"],
@@ -240,14 +172,14 @@ class Run:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(
-                f"{folder / RECORD} is damaged", got=f"{type(error).__name__} {error}", remedy=_DAMAGED
+                f"{folder / RECORD} is damaged", got=f"{type(error).__name__} {error}", remedy=DAMAGED
             ) from None
         except AgeclsError as error:
-            raise RunError(f"{folder / RECORD} is damaged", got=str(error), remedy=_DAMAGED) from None
+            raise RunError(f"{folder / RECORD} is damaged", got=str(error), remedy=DAMAGED) from None
         # Records from before there were targets, and those of one classification, have none.
         if record.get("targets", _told(run.targets)) != _told(run.targets):
             raise RunError(
-                f"{folder / RECORD} is damaged", got="targets that are not those of its settings", remedy=_DAMAGED
+                f"{folder / RECORD} is damaged", got="targets that are not those of its settings", remedy=DAMAGED
             )
         return run
 
@@ -272,7 +204,7 @@ class Run:
                 remedy="wait for its first epoch, or train it again",
             ) from None
         except (OSError, SafetensorError, struct.error, ValueError) as error:
-            raise RunError(f"cannot read {path}", got=str(error).splitlines()[0], remedy=_DAMAGED) from None
+            raise RunError(f"cannot read {path}", got=str(error).splitlines()[0], remedy=DAMAGED) from None
 
     def network(self) -> Network:
         """Build the network with the run's weights, ready for prediction.
@@ -293,7 +225,7 @@ class Run:
         except RuntimeError as error:
             first = str(error).splitlines()[-1].strip()
             raise RunError(
-                f"{self.folder / WEIGHTS} holds the weights of another network", got=first, remedy=_DAMAGED
+                f"{self.folder / WEIGHTS} holds the weights of another network", got=first, remedy=DAMAGED
             ) from None
         return network.to(memory_format=torch.channels_last).eval()
 

@@ -11,7 +11,8 @@ from filelock import FileLock, Timeout
 from agecls.errors import RunError, UsageError
 from agecls.learn.lineage import Lineage
 from agecls.learn.only import write_only
-from agecls.learn.run import CHECKPOINT, RECORD, WEIGHTS, Run
+from agecls.learn.run import Run
+from agecls.learn.run_record import CHECKPOINT, RECORD, WEIGHTS
 
 
 def prepare_folder(out: Path | None, stem: str, *, resume: bool) -> tuple[Path, Path | None]:

@@ -14,7 +14,8 @@ from agecls.learn.datamodule import FaceData
 from agecls.learn.lineage import Lineage
 from agecls.learn.meeting import count_images
 from agecls.learn.networks import build_network
-from agecls.learn.run import Parent, Run
+from agecls.learn.run import Run
+from agecls.learn.run_record import Parent
 from agecls.learn.targets import Target, shared_rows, slices, total_width
 
 

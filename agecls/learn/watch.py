@@ -15,7 +15,8 @@ from pytorch_lightning.callbacks import Checkpoint, RichProgressBar
 
 from agecls.errors import RunError
 from agecls.files import write_whole
-from agecls.learn.run import CHECKPOINT, WEIGHTS, Run
+from agecls.learn.run import Run
+from agecls.learn.run_record import CHECKPOINT, WEIGHTS
 from agecls.learn.task import FaceTask
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from agecls.errors import RunError
 from agecls.learn.networks.network import Network, present_name
-from agecls.learn.run import MADE_HERE, RECORD
+from agecls.learn.run_record import MADE_HERE, RECORD
 
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net")
 """Keys under which checkpoints keep their tensors."""
