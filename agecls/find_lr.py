@@ -15,13 +15,14 @@ from agecls.learn.freezing import freeze
 from agecls.learn.inference import best_device
 from agecls.learn.precision import choose_precision
 from agecls.learn.rates import RangeTest, range_test
+from agecls.learn.start import fill_start, read_start
 from agecls.learn.targets import refuse_idle, total_width
 from agecls.learn.task import FaceTask
 from agecls.learn.warm_start import WarmStart
 from agecls.progress import progress
 from agecls.report.pictures import save
 from agecls.report.rate_picture import rate_picture
-from agecls.train import TrainRequest, fill_start, read_start
+from agecls.train.request import TrainRequest
 
 STEPS: Final = 100
 """Steps of the test, of one batch each."""
