@@ -3,6 +3,7 @@
 import os
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -16,6 +17,10 @@ VARIABLE: Final = "AGECLS_RETRY_SECONDS"
 
 Say = Callable[[str], None]
 _T = TypeVar("_T")
+
+
+class GaveUpError(StorageError):
+    """Something that might have gone well another time failed as often as patience allows."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,24 @@ def patience_of_environment() -> Patience:
     return Patience(first, usual.longest * scale, usual.longest_asked * scale)
 
 
+class Calm:
+    """Says the same trouble once where several threads meet it at a time."""
+
+    def __init__(self, say: Say, seconds: float = 1.0) -> None:
+        self._say, self._seconds = say, seconds
+        self._last: tuple[str, float] = ("", 0.0)
+        self._lock = threading.Lock()
+
+    def __call__(self, line: str) -> None:
+        """Say a line, unless its like has been said a moment ago."""
+        trouble, now = line.rpartition(";")[0], time.monotonic()
+        with self._lock:
+            repeated = trouble == self._last[0] and now - self._last[1] < self._seconds
+            self._last = (trouble, self._last[1] if repeated else now)
+        if not repeated:
+            self._say(line)
+
+
 def patiently(
     work: Callable[[], _T],
     doing: str,
@@ -85,7 +108,7 @@ def patiently(
         stop: cuts waits short.
 
     Raises:
-        StorageError: it failed as often as patience allows; other errors of ``work`` pass through.
+        GaveUpError: it failed as often as patience allows; other errors of ``work`` pass through.
     """
     mark, fruitless = moved(), 0
 
@@ -101,7 +124,7 @@ def patiently(
         say(f"{doing}: {_failure(state).what}; trying again in {state.upcoming_sleep:.1f} s")
 
     def give_up(state: tenacity.RetryCallState) -> _T:
-        raise StorageError(
+        raise GaveUpError(
             f"{doing}: gave up after {fruitless} attempts in a row that brought nothing new",
             got=_failure(state).what,
             remedy="look whether the other side is well, then give the same command again: it goes on from there",
