@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from agecls.data.split import Split
 from agecls.data.synthetic import draw_faces
+from agecls.learn.run import Run
 
 TOP = Path(__file__).parents[1]
-STUDIES = tuple(f"scripts/{name}" for name in ("bench", "bench-twins", "identity-study", "leak-demo", "twin-study"))
+STUDIES = tuple(
+    f"scripts/{name}"
+    for name in ("bench", "bench-twins", "identity-study", "leak-demo", "learning-curve", "trials", "twin-study")
+)
 SHELL_SCRIPTS = (
     *(f"scripts/{name}" for name in ("setup", "install", "check", "test", "quickstart", "onstart")),
     ".ci/run",
@@ -138,7 +143,7 @@ def test_bench_compares_the_pipelines(tmp_path: Path) -> None:
         assert name in done.stdout
 
 
-@pytest.mark.parametrize("script", ["bench-twins", "identity-study", "leak-demo", "twin-study"])
+@pytest.mark.parametrize("script", ["bench-twins", "identity-study", "leak-demo", "trials", "twin-study"])
 def test_studies_help(script: str) -> None:
     done = run(sys.executable, f"scripts/{script}", "--help")
     assert done.returncode == 0
@@ -164,3 +169,40 @@ def test_twins_are_found_among_mixed_thumbnails(tmp_path: Path) -> None:
     done = run(sys.executable, "scripts/bench-twins", "2500", "--root", str(faces))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["recall"] > 0.99
+
+
+def test_trials_are_trained_alike_and_tabled(drawn_split: Split, drawn_faces: Path, tmp_path: Path) -> None:
+    small = [f"--set={each}" for each in ("network.image_size=32", "train.epochs=1", "train.precision=fp32")]
+    command = ("scripts/trials", "01", "12-onecycle", "--root", str(drawn_faces), "--split", str(drawn_split.folder))
+    where = ("--out", str(tmp_path / "trials"), "--json", str(tmp_path / "trials.json"))
+    done = run(sys.executable, *command, "--bins", "4", *small, *where, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "trials.json").read_text())
+    assert [row["trial"] for row in rows] == ["01-base", "12-onecycle"]
+    assert rows[0]["gain"] == 0
+    assert rows[1]["gain"] == pytest.approx(rows[1]["macro_f1"] - rows[0]["macro_f1"], abs=1e-12)
+    for row in rows:
+        assert f"| {row['trial']} | {100 * row['macro_f1']:.1f} %" in done.stdout
+        assert row["epochs"] == 1
+    assert not list(tmp_path.rglob("ledger.json"))  # test was never opened
+    before = (tmp_path / "trials" / "01-base" / "model.safetensors").stat().st_mtime_ns
+    again = run(sys.executable, *command, "--bins", "4", *small, *where, OMP_NUM_THREADS="1")
+    assert again.stdout == done.stdout
+    assert (tmp_path / "trials" / "01-base" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_trials_name_those_there_are(drawn_faces: Path) -> None:
+    done = run(sys.executable, "scripts/trials", "99-magic", "--root", str(drawn_faces))
+    assert done.returncode == 1
+    assert "01-base" in done.stderr
+
+
+def test_learning_curve_is_drawn_and_tabled(drawn_run: Run, tmp_path: Path) -> None:
+    picture = tmp_path / "curve.png"
+    done = run(sys.executable, "scripts/learning-curve", str(drawn_run.folder), "--out", str(picture))
+    assert done.returncode == 0, done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"| {drawn_run.name} | 12 | macro-F1 |" in done.stdout
+    missing = run(sys.executable, "scripts/learning-curve", str(tmp_path / "none"), "--out", str(picture))
+    assert missing.returncode == 1
+    assert "there is no run at" in missing.stderr
