@@ -41,6 +41,8 @@ class FolderStore:
     def under(self, prefix: str) -> Iterator[Stored]:
         """See ``Store.under``."""
         start = self._path(prefix.rpartition("/")[0])
+        if not start.exists():
+            return
         for folder, folders, names in os.walk(start, onerror=_raise_refusal):
             folders.sort()
             for name in sorted(names):
