@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from agecls import __version__
-from agecls.commands import audit, cache, evaluate, hierarchy, models, predict, search_bins, split, train
+from agecls.commands import audit, cache, evaluate, hierarchy, models, predict, pull, push, search_bins, split, train
 from agecls.errors import AgeclsError
 from agecls.screen import results, show_error
 
@@ -24,6 +24,8 @@ app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command(epilog=hierarchy.EXAMPLE)(hierarchy.hierarchy)
 app.command("search-bins", epilog=search_bins.EXAMPLE)(search_bins.search_bins)
 app.command(epilog=predict.EXAMPLE)(predict.predict)
+app.command(epilog=pull.EXAMPLE)(pull.pull)
+app.command(epilog=push.EXAMPLE)(push.push)
 app.command(epilog=models.EXAMPLE)(models.models)
 app.command(epilog=cache.EXAMPLE)(cache.cache)
 
