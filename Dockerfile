@@ -15,13 +15,13 @@ LABEL org.opencontainers.image.title="agecls" \
       org.opencontainers.image.documentation="docs/gpu-box.md" \
       org.opencontainers.image.licenses="Apache-2.0"
 
-# libarchive-tools unpacks rar; gcc and libc6-dev compile the kernels of torch.compile (train.compile=true); tini is the
+# curl stops the box (scripts/stop-vast); libarchive-tools unpacks rar; gcc and libc6-dev compile the kernels of torch.compile (train.compile=true); tini is the
 # first process, hands on signals and buries the dead; the rest is what the interpreter needs.
 # Versions are left open (DL3008): Ubuntu's archive keeps no version that a security fix has replaced.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
-        ca-certificates gcc libarchive-tools libc6-dev tini \
+        ca-certificates curl gcc libarchive-tools libc6-dev tini \
         libbz2-1.0 libcrypt1 libffi8 liblzma5 libncursesw6 libreadline8t64 libsqlite3-0 libssl3t64 libuuid1 zlib1g \
     && rm -rf /var/lib/apt/lists/*
 
