@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from agecls.data.storage.parcels import gather
 from agecls.data.storage.places import Place, open_store, parse_place
 from agecls.data.storage.retry import patience_of_environment, patiently
-from agecls.data.storage.send import Sender, Sent, gather
+from agecls.data.storage.send import RECORD, Sender, Sent
 from agecls.errors import AgeclsError, UsageError
-from agecls.progress import progress
+from agecls.progress import progress_bytes
 
 EVERY: Final = 60.0
 """Seconds between two looks at what has changed, where nothing else is said."""
@@ -48,8 +49,9 @@ def push(request: PushRequest, say: Say) -> tuple[str, Sent]:
     sender = _sender(request.path, request.to, say)
     if request.watch:
         return sender.target, _watch(request, sender, say)
-    with progress("pushing", len(gather(request.path, sender.prefix)[0])) as advance:
-        return sender.target, sender.send(request.path, lambda: advance(1))
+    size = sum(parcel.path.stat().st_size for parcel in gather(request.path, sender.prefix)[0])
+    with progress_bytes("pushing", size) as advance:
+        return sender.target, sender.send(request.path, advance)
 
 
 def describe(sent: Sent) -> str:
@@ -67,24 +69,34 @@ class Courier:
         to: as in ``PushRequest``.
         every: seconds between two looks.
         out: the folder, as far as it is known.
+        resume: whether the run may be there already.
         say: told of what was sent, and of what went wrong.
 
     Raises:
         UsageError: the target cannot be pushed to.
-        StorageError: it cannot be asked for; better known before a training than after it.
+        StorageError: it cannot be asked for, or another run is there; better known before a training than after it.
     """
 
-    def __init__(self, to: str, every: float, out: Path | None, say: Say) -> None:
-        self._to, self._every, self._say = to, every, say
+    def __init__(self, to: str, every: float, out: Path | None, resume: bool, say: Say) -> None:
+        self._to, self._every, self._resume, self._say = to, every, resume, say
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         probe = _sender(out or Path("run"), to, say)
-        name = f"{probe.prefix}/run.json"
-        patiently(lambda: probe.store.find(name), f"asking {probe.store.name}", probe.patience, say)
+        if out and not resume:
+            probe.refuse_present()
+        else:
+            name = f"{probe.prefix}/{RECORD}"
+            patiently(lambda: probe.store.find(name), f"asking {probe.store.name}", probe.patience, say)
 
     def start(self, folder: Path) -> None:
-        """Begin to push a folder."""
+        """Begin to push a folder.
+
+        Raises:
+            StorageError: another run is there under its name.
+        """
         self._folder, self._sender = folder, _sender(folder, self._to, self._say)
+        if not self._resume:
+            self._sender.refuse_present()
         self._say(f"pushing    to {self._sender.target} every {self._every:g} s")
         self._thread = threading.Thread(target=self._go_on, name="push", daemon=True)
         self._thread.start()
@@ -133,7 +145,7 @@ def _try(sender: Sender, folder: Path, say: Say) -> Sent | None:
 def _finished(folder: Path) -> bool:
     """Whether a folder holds a run that is finished. Looked at before a push, so that the push has all of it."""
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(record, dict) and record.get("status") == "finished"

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -23,7 +23,11 @@ from agecls.screen import results, say, show_settings, write_json
 
 if TYPE_CHECKING:
     from agecls.cross_validate import Plan
+    from agecls.push import Courier
     from agecls.train import TrainRequest
+
+NOT_PUSHED: Final = 2
+"""Exit code where the training ended and --push did not."""
 
 EXAMPLE = "Example: agecls train --task age --bins 7 --split splits/utkface --root faces/UTKFace --out runs/age"
 
@@ -82,6 +86,13 @@ def train(
             help="Cross-validate: K runs, each judged on a fold of train and valid; or one per split, on its test.",
         ),
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="TO", help="Push the run to b2://BUCKET/PREFIX, or a folder, while it is trained."),
+    ] = None,
+    push_every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, max=86400, help="Seconds between two looks of --push.")
+    ] = 60.0,
     allow_leakage: AllowLeakage = False,
     settings: Annotated[bool, typer.Option("--settings", help="List every setting with its value and stop.")] = False,
     json: Json = None,
@@ -108,6 +119,12 @@ def train(
     fitted on: scores of each, mean, standard deviation, and one report of all. Test is not opened. Of published folds,
     such as the splits of agecls split --fold all, name the splits instead: each run is judged on test of its split.
     Ctrl-C and --resume work on the whole; finished folds are kept.
+
+    --push b2://BUCKET/PREFIX writes PREFIX/NAME/run.json and so on for a run at --out runs/NAME, at the end of epochs
+    and at the end of all. On a new machine agecls pull b2://BUCKET/PREFIX/NAME/ --to runs/NAME brings it back, and the
+    same command with --resume --out runs/NAME goes on, with --split and --root as they are there. Keys come from
+    B2_APPLICATION_KEY_ID and B2_APPLICATION_KEY. Wrong keys are refused at once; a push that fails later is said and
+    tried again, never ends the training, and gives exit status 2 at its end if the last one fails too.
     """
     from agecls.bins import Bins
     from agecls.config_files import load_config, with_weights
@@ -127,7 +144,9 @@ def train(
 
     from agecls.data.split import Split
     from agecls.learn.only import parse_only
+    from agecls.learn.processes import find_place
     from agecls.learn.watch import describe_scores
+    from agecls.push import Courier
     from agecls.train import TrainRequest
     from agecls.train import train as train_run
 
@@ -150,6 +169,11 @@ def train(
         allow_leakage=allow_leakage,
         progress=sys.stderr.isatty(),
     )
+    if push and (find_lr or folds is not None):
+        raise UsageError(
+            "--push is for a single run",
+            remedy="push the folder of the folds by agecls push --watch beside the training",
+        )
     if find_lr and folds is not None:
         raise UsageError("--find-lr and --folds are two things to do", remedy="give one of them")
     if find_lr:
@@ -165,7 +189,12 @@ def train(
 
         _cross_validate(request, plan_splits(published) if published else plan_folds(frozen, int(folds)), json)
         return
-    run = train_run(request, say)
+    leads = find_place(loaded.train.devices, loaded.train.nodes).leads
+    courier = Courier(push, push_every, out, resume, say) if push and leads else None
+    try:
+        run = train_run(request, say, courier.start if courier else None)
+    finally:
+        pushed = _finish(courier)
     if json:
         marks = {"leaked": run.leaked, "leaked_count": run.leaked_count}
         told = {"schema": 1, "run": str(run.folder), "task": run.task, "status": run.status, **marks, **run.metrics}
@@ -180,7 +209,19 @@ def train(
     results().print(f"{mark}{run.folder}: {best}; status {run.status}", soft_wrap=True)
     if run.status == "interrupted":
         say(f"go on with the same command and --resume --out {run.folder}")
+    if not pushed:
+        say(f"not all of {run.folder} is at {push}: agecls push {run.folder} {push}")
+        raise typer.Exit(NOT_PUSHED)
+    if run.status == "interrupted":
         raise typer.Exit(INTERRUPTED)
+
+
+def _finish(courier: "Courier | None") -> bool:
+    """Push what is left; whether that went well."""
+    try:
+        return courier is None or courier.finish()
+    except KeyboardInterrupt:
+        return False
 
 
 def _fold_folders(folds: str | None, split: Path | None) -> list[Path]:

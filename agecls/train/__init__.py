@@ -29,12 +29,14 @@ from agecls.train.request import TrainRequest
 __all__ = ["TrainRequest", "train"]
 
 
-def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
+def train(request: TrainRequest, say: Callable[[str], None], on_start: Callable[[Path], None] | None = None, also: Sequence[Callback] = ()) -> Run:
     """Train, keep the best epoch on valid, and return the finished run.
 
     Args:
         request: what to do.
         say: called with each line of talk.
+        on_start: called with the run's folder once its record is there.
+        also: what is done besides by the process that leads, as Lightning has it.
 
     Raises:
         UsageError: ``out`` exists already, or there is nothing to resume.
@@ -74,8 +76,8 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
         searched = origin.guard(data, request.split.fingerprint, allow_leakage=request.allow_leakage, say=say)
         leaks = max(leaks, searched.leaked_count)
     folder, checkpoint = prepare_folder(request.out, f"{request.task}-{request.bins_name}", resume=request.resume)
-    device = best_device()
-    precision = choose_precision(config, total_width(data.targets), device)
+    threads, device, classes = limit_threads(), best_device(), total_width(data.targets)
+    precision = choose_precision(config, classes, device)
     run = dataclasses.replace(
         _describe(request, folder, precision.precision),
         leaked=leaks > 0 or searched.leaked or (start is not None and start.parent.leaked),
@@ -89,6 +91,8 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
             refuse_other_origin(old, origin)
             if old.status == "finished":
                 say(f"{folder} is finished; there is nothing to resume")
+                if on_start:
+                    on_start(folder)
                 return old
             run = resumed(old, run)
             start = reopen_parent(run) if checkpoint is None else None
@@ -105,6 +109,8 @@ def train(request: TrainRequest, say: Callable[[str], None]) -> Run:
             ).save(folder)
         introduce(request, data, run, precision, counts, say)
         run.save()
+        if on_start:
+            on_start(folder)
         # The other processes take over what was decided here: the folder and the precision.
         decided = config.model_copy(update={"train": config.train.model_copy(update={"precision": run.precision})})
         with companions(place, train, dataclasses.replace(request, out=folder, config=decided), _silent):

@@ -4,8 +4,6 @@ Keys come from the environment alone, and tokens stay in memory. Each method ask
 again is decided in one place, by whoever calls a store. An expired token is renewed by b2sdk on the way.
 """
 
-import hashlib
-import io
 import os
 import threading
 from collections.abc import Iterator
@@ -29,6 +27,7 @@ from urllib3.exceptions import HTTPError
 
 from agecls import __version__
 from agecls.data.storage.b2_errors import CAPABILITIES, Doing, may_not, told, wrong_keys
+from agecls.data.storage.held_file import PIECE, HeldFile
 from agecls.data.storage.store import PassingError, Store, Stored
 from agecls.errors import StorageError
 
@@ -36,9 +35,6 @@ KEY_ID: Final = "B2_APPLICATION_KEY_ID"
 KEY: Final = "B2_APPLICATION_KEY"
 REALMS: Final = ("B2_REALM", "B2_ENDPOINT")
 """Environment variables with the address of B2's interface; the first one that is set counts."""
-
-PIECE: Final = 1 << 20
-"""Bytes handed on at a time."""
 
 PAGE: Final = 1000
 """Names asked for at a time: the most that B2 counts as one transaction."""
@@ -163,7 +159,7 @@ class _B2Store:
 
     def write(self, source: Path, key: str, sha1: str) -> None:
         """See ``Store``. A large file goes in parts; one that broke off is gone on with at its next write."""
-        with self._telling("write", key), _Held(source) as held:
+        with self._telling("write", key), HeldFile(source) as held:
             # Each part is hashed by itself: only here is it seen that the whole is no longer what it was.
             if held.sha1() != sha1:
                 raise PassingError(f"{source} has changed while it was read")
@@ -214,62 +210,3 @@ def _stored(answer: dict[str, Any]) -> Stored:
     if sha1 == "none":
         sha1 = answer.get("fileInfo", {}).get("large_file_sha1", "")
     return Stored(answer["fileName"], answer["contentLength"], answer["fileId"], sha1.removeprefix("unverified:"))
-
-
-class _Held:
-    """A file that stays the one it was while it goes out, though another one takes its name meanwhile.
-
-    Raises:
-        StorageError: it cannot be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.closed = path, False
-        try:
-            self._handle = os.open(path, os.O_RDONLY)
-            self.size = os.fstat(self._handle).st_size
-        except OSError as error:
-            raise StorageError(f"cannot read {path}", got=error.strerror or "") from None
-
-    def __enter__(self) -> "_Held":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closed = True
-        os.close(self._handle)
-
-    def open(self) -> io.BufferedReader:
-        """A reader of its own, from the first byte; several may read at once."""
-        return io.BufferedReader(_Reader(self), PIECE)
-
-    def sha1(self) -> str:
-        """SHA-1 of the content, in hex."""
-        with self.open() as reader:
-            return hashlib.file_digest(reader, "sha1").hexdigest()
-
-    def read_at(self, place: int, count: int) -> bytes:
-        """Bytes from a place on, fewer at the end of the file."""
-        if self.closed:
-            raise OSError(f"{self.path} is closed")
-        return os.pread(self._handle, count, place)
-
-
-class _Reader(io.RawIOBase):
-    def __init__(self, held: _Held) -> None:
-        self._held, self._place = held, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        self._place = place + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._held.size}[whence]
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        piece = self._held.read_at(self._place, len(buffer))
-        buffer[: len(piece)] = piece
-        self._place += len(piece)
-        return len(piece)

@@ -2,44 +2,24 @@
 
 import hashlib
 import os
-import secrets
-import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
+from agecls.data.storage.parcels import Parcel, gather, keep_records
 from agecls.data.storage.retry import Patience, patiently
 from agecls.data.storage.store import Store, Stored
-from agecls.errors import StorageError, UsageError
+from agecls.errors import StorageError
 
-LAST: Final = ("last.ckpt", "run.json", "cv.json", "manifest.json")
-"""Files that vouch for others, in the order in which they are sent after all others; those of members come first."""
-
-TEMPORARY: Final = (".part", ".lock", ".tmp")
-"""Endings of names that are never sent, nor are those that begin with a dot."""
+RECORD, LINEAGE, STATE = "run.json", "lineage.npz", ("last.ckpt", "model.safetensors")
+"""What makes a folder a run, what two runs of one name differ in, and what must not be another run's."""
 
 WORKERS: Final = 8
 """Files on their way at a time."""
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """A file and the name it gets.
-
-    Attributes:
-        path: where its content is read.
-        key: its name in the store.
-        turn: parcels of a smaller turn arrive before those of a larger one.
-    """
-
-    path: Path
-    key: str
-    turn: tuple[int, int] = (0, 0)
 
 
 @dataclass
@@ -84,7 +64,7 @@ class Sender:
         """End a ``send`` that is under way soon: what is on its way arrives, nothing is tried again."""
         self._stop.set()
 
-    def send(self, path: Path, on_file: Callable[[], None] = lambda: None) -> Sent:
+    def send(self, path: Path, on_file: Callable[[int], None] = lambda _: None) -> Sent:
         """Send a file, or all files below a folder, where the store has not the same.
 
         What the store has and the folder has not is left alone. A file that is gone meanwhile is passed over; one that
@@ -93,32 +73,59 @@ class Sender:
 
         Args:
             path: a file or a folder.
-            on_file: called for each file that is done with.
+            on_file: called with the size of each file that is done with.
 
         Raises:
             UsageError: nothing is there, or a name that no object can have.
-            StorageError: the store takes them not; what has arrived so far stays.
+            StorageError: another run is there under this name, or the store takes the files not; what has arrived so
+                far stays.
         """
         self._stop.clear()
         parcels, left_out = gather(path, self.prefix)
         sent = Sent(left_out=left_out)
-        there = self._listing(path)
-        with _held(parcels) as held:
+        there = self._listing(below=path.is_dir())
+        self._refuse_other_run(parcels, there)
+        with keep_records(parcels) as held:
             for _, turn in groupby(held, key=lambda parcel: parcel.turn):
                 self._deliver(list(turn), there, sent, on_file)
         return sent
 
+    def refuse_present(self) -> None:
+        """Raise ``StorageError`` where anything is there: a new run is never mixed with an older one."""
+        if self._listing(below=True):
+            self._refuse(self.target, "a new run of this name would be mixed with it")
+
+    def _refuse_other_run(self, parcels: list[Parcel], there: dict[str, Stored]) -> None:
+        """A record over there must never stand beside another run's weights, nor weights beside another's lineage."""
+        here = {parcel.key: parcel.path for parcel in parcels}
+        for key, path in here.items():
+            folder, _, name = key.rpartition("/")
+            old = there.get(key)
+            if name == LINEAGE and old is not None and (old.sha1 or self._sum_there(old)) != self._sum(path)[1]:
+                self._refuse(folder, f"its {LINEAGE} is another one than that of {path.parent}")
+            for each in STATE if name == RECORD else ():
+                if f"{folder}/{each}" in there and f"{folder}/{each}" not in here:
+                    self._refuse(folder, f"it has {each}, and {path.parent} has none")
+
+    def _refuse(self, folder: str, got: str) -> NoReturn:
+        where = folder if folder.startswith(self.store.name) else f"{self.store.name}/{folder}"
+        raise StorageError(
+            f"another run is at {where}",
+            got=got,
+            remedy="give the run or the target another name; or pull that run, and go on with it by --resume",
+        )
+
     def _deliver(
-        self, parcels: list[Parcel], there: dict[str, Stored], sent: Sent, on_file: Callable[[], None]
+        self, parcels: list[Parcel], there: dict[str, Stored], sent: Sent, on_file: Callable[[int], None]
     ) -> None:
         with ThreadPoolExecutor(min(WORKERS, len(parcels))) as pool:
             try:
                 for done in as_completed([pool.submit(self._send_one, each, there) for each in parcels]):
                     arrived = done.result()
-                    on_file()
                     if arrived is None:
                         continue
                     stored, fresh = arrived
+                    on_file(stored.size or 0)
                     there[stored.key] = stored
                     if fresh:
                         sent.keys.append(stored.key)
@@ -150,11 +157,11 @@ class Sender:
 
         return patiently(attempt, f"writing {self.store.name}/{parcel.key}", self.patience, self.say, stop=self._stop)
 
-    def _listing(self, path: Path) -> dict[str, Stored]:
-        """What is there under the prefix; asked once."""
+    def _listing(self, *, below: bool) -> dict[str, Stored]:
+        """What is there below the prefix, or under that very name; asked once."""
 
         def ask() -> dict[str, Stored]:
-            if path.is_dir():
+            if below:
                 return {stored.key: stored for stored in self.store.under(self.prefix + "/")}
             found = self.store.find(self.prefix)
             return {self.prefix: found} if found else {}
@@ -178,71 +185,3 @@ class Sender:
         for piece in self.store.read(stored):
             digest.update(piece)
         return digest.hexdigest()
-
-
-def gather(path: Path, prefix: str) -> tuple[list[Parcel], int]:
-    """What is to be sent of a file or a folder, in the order of arrival, and how many files are left out.
-
-    Raises:
-        UsageError: nothing is there, or a file has a name that no object can have.
-    """
-    if path.is_file():
-        return [Parcel(path, _key(prefix, path))], 0
-    if not path.is_dir():
-        raise UsageError(f"there is nothing to push at {path}", remedy="name a file or a folder, such as runs/NAME")
-    parcels, left_out = [], 0
-    for folder, folders, names in os.walk(path):
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
-        for name in sorted(names):
-            file = Path(folder, name)
-            if name.startswith(".") or name.endswith(TEMPORARY):
-                left_out += 1
-            elif file.is_file():
-                parts = file.relative_to(path).parts
-                turn = (LAST.index(name) + 1, -len(parts)) if name in LAST else (0, 0)
-                parcels.append(Parcel(file, _key("/".join([prefix, *parts]), file), turn))
-    return sorted(parcels, key=lambda parcel: parcel.turn), left_out
-
-
-def _key(key: str, path: Path) -> str:
-    if any(ord(each) < 32 or each == "\x7f" or "\ud800" <= each <= "\udfff" for each in key):
-        raise UsageError(
-            f"no object can have the name of {path}", got="a control character, or no valid UTF-8", remedy="rename it"
-        )
-    return key.lstrip("/")
-
-
-@contextmanager
-def _held(parcels: list[Parcel]) -> Iterator[list[Parcel]]:
-    """Keep what vouches for others as it is now, though a training replaces it while the others are on their way.
-
-    The last ones first: of all that is kept, none then says more than what is read after it.
-    """
-    with ExitStack() as stack:
-        held = [stack.enter_context(_keep(each)) if each.turn[0] else each for each in reversed(parcels)]
-        yield held[::-1]
-
-
-@contextmanager
-def _keep(parcel: Parcel) -> Iterator[Parcel]:
-    kept = parcel.path.with_name(f".{parcel.path.name}.push-{secrets.token_hex(4)}")
-    with ExitStack() as stack:
-        stack.callback(_drop, kept)
-        try:
-            _link_or_copy(parcel.path, kept)
-        except OSError:
-            yield parcel  # the file is gone, or its folder is not ours to write to
-        else:
-            yield Parcel(kept, parcel.key, parcel.turn)
-
-
-def _link_or_copy(path: Path, kept: Path) -> None:
-    try:
-        kept.hardlink_to(path)
-    except OSError:
-        shutil.copyfile(path, kept)
-
-
-def _drop(kept: Path) -> None:
-    with suppress(OSError):
-        kept.unlink()

@@ -11,8 +11,9 @@ from b2_server import BUCKET, B2Server
 
 from agecls.data.storage.b2 import open_bucket
 from agecls.data.storage.local import FolderStore
+from agecls.data.storage.parcels import gather
 from agecls.data.storage.retry import Patience
-from agecls.data.storage.send import Sender, gather
+from agecls.data.storage.send import Sender
 from agecls.data.storage.store import Store, Stored
 from agecls.errors import StorageError, UsageError
 
@@ -40,7 +41,8 @@ def run(tmp_path: Path) -> Path:
 
 
 def fill(folder: Path, epoch: int) -> None:
-    for name in ("lineage.npz", "model.safetensors", "run.json", "last.ckpt", "tensorboard/events.1"):
+    write(folder / "lineage.npz", "of the images")
+    for name in ("model.safetensors", "run.json", "last.ckpt", "tensorboard/events.1"):
         write(folder / name, f"{name} of epoch {epoch}")
 
 
@@ -138,7 +140,8 @@ def test_a_checkpoint_is_never_newer_over_there_than_the_weights(server: B2Serve
     assert there["box/age/run.json"] == b"run.json of epoch 1"
     assert not list(run.rglob(".*"))
     watching.send(run)
-    assert {content.decode()[-1] for key, content in server.objects().items()} == {"2"}
+    ends = {key.rpartition("/")[2]: content.decode()[-1] for key, content in server.objects().items()}
+    assert ends == {"events.1": "2", "last.ckpt": "2", "lineage.npz": "s", "model.safetensors": "2", "run.json": "2"}
 
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(server: B2Server, run: Path) -> None:
@@ -258,3 +261,21 @@ def test_equal_bytes_of_two_files_are_two_objects(server: B2Server, tmp_path: Pa
     assert len(sender(open_bucket(BUCKET)).send(tmp_path / "twins").keys) == 2
     sums = {each.sha1 for each in open_bucket(BUCKET).under("box/age/")}
     assert sums == {hashlib.sha1(b"same", usedforsecurity=False).hexdigest()}
+
+
+def test_another_run_of_the_same_name_is_neither_overwritten_nor_mixed_with(server: B2Server, run: Path) -> None:
+    sender(open_bucket(BUCKET)).send(run)
+    before = server.objects()
+    write(run / "lineage.npz", "of other images")
+    with pytest.raises(StorageError, match=f"another run is at b2://{BUCKET}/box/age") as raised:
+        sender(open_bucket(BUCKET)).send(run)
+    assert "lineage.npz is another one" in raised.value.got
+    write(run / "lineage.npz", "of the images")
+    (run / "last.ckpt").unlink()
+    with pytest.raises(StorageError, match="another run is at") as raised:
+        sender(open_bucket(BUCKET)).send(run)
+    assert raised.value.got == f"it has last.ckpt, and {run} has none"
+    with pytest.raises(StorageError, match="another run is at"):
+        sender(open_bucket(BUCKET)).refuse_present()
+    assert server.objects() == before
+    Sender(open_bucket(BUCKET), "box/ag", QUICK, quiet).refuse_present()
