@@ -118,6 +118,8 @@ class Courier:
 
 def _watch(request: PushRequest, sender: Sender, say: Say) -> Sent:
     total = Sent()
+    if not request.path.exists():
+        say(f"waiting for {request.path}")
     while True:
         finished = _finished(request.path)
         sent = _try(sender, request.path, say) if request.path.exists() else None
