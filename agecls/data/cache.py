@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from agecls.data.cache_folder import IMAGES, META, cache_folder, make_folder, make_room
+from agecls.data.cache_folder import IMAGES, META, cache_places, make_folder, make_room
+from agecls.data.cache_place import find_place
 from agecls.data.faces import Faces
 from agecls.data.pixels import DECODER_VERSION, decode_square, read_whole
 from agecls.errors import DataError
+from agecls.machine.processor import usable_cores
 from agecls.progress import progress
 
 
@@ -37,6 +39,11 @@ class DecodedImages:
 
     images: npt.NDArray[np.uint8]
     hashes: npt.NDArray[np.str_]
+
+    @property
+    def place(self) -> Path | None:
+        """Folder of the cache that the entry lies in; None where the images are in no file."""
+        return Path(str(self.images.filename)).parents[1] if isinstance(self.images, np.memmap) else None
 
     def rows(self, hashes: Sequence[str]) -> npt.NDArray[np.int64]:
         """Row in ``images`` of each content hash, shape as ``hashes``."""
@@ -109,19 +116,20 @@ def keep(hashes: npt.NDArray[np.str_], values: npt.NDArray[np.uint8], making: Ma
 
 def _obtain(hashes: npt.NDArray[np.str_], making: Making, build: Callable[[Path], None]) -> npt.NDArray[np.uint8]:
     shape = (len(hashes), *making.shape)
-    top = cache_folder()
-    entry = top / _key(hashes, making.kind)
-    found = _open(entry, shape)
+    name = _key(hashes, making.kind)
+    found = _find(name, shape)
     if found is None:
-        make_folder(top)
+        needed = int(np.prod(shape, dtype=object))
+        entry = find_place(needed) / name
+        make_folder(entry.parent)
         with FileLock(f"{entry}.lock"):
-            found = _open(entry, shape)
+            found = _find(name, shape)
             if found is None:
-                make_room(top, int(np.prod(shape)))
+                make_room(entry.parent, needed)
                 build(entry)
                 found = _open(entry, shape)
     if found is None:
-        raise DataError(f"the cache entry {entry} vanished while it was being opened", remedy="run the command again")
+        raise DataError(f"the cache entry {name} vanished while it was being opened", remedy="run the command again")
     return found
 
 
@@ -129,6 +137,11 @@ def _key(hashes: npt.NDArray[np.str_], kind: str) -> str:
     decoder = f"{DECODER_VERSION}:{version('pillow')}:{kind}:"
     digest = hashlib.sha256(decoder.encode() + "".join(hashes.tolist()).encode()).hexdigest()
     return f"v{DECODER_VERSION}-{kind}-{digest[:20]}"
+
+
+def _find(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
+    """Map an entry, wherever it lies; None where there is none."""
+    return next((found for place in cache_places() if (found := _open(place / name, shape)) is not None), None)
 
 
 def _open(entry: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
@@ -153,7 +166,7 @@ def _build(entry: Path, files: Sequence[Path], hashes: npt.NDArray[np.str_], mak
                 return error.what
             return ""
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool, progress("decoding images", len(files)) as advance:
+        with ThreadPoolExecutor(usable_cores()) as pool, progress("decoding images", len(files)) as advance:
             wrong = []
             for file, problem in zip(files, pool.map(fill, range(len(files))), strict=True):
                 advance(1)

@@ -1,9 +1,11 @@
-"""The folder of the cache: where it lies, what is in it, how large it may grow, how it is emptied."""
+"""The folders of the cache: where they lie, what is in them, how large they may grow, how they are emptied."""
 
 import json
 import math
 import os
 import shutil
+import stat
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any, Final
 
 from platformdirs import user_cache_path
 
-from agecls.errors import DataError, UsageError
+from agecls.errors import UsageError
+from agecls.machine.memory import SHARED
 
 DEFAULT_LIMIT_GB: Final = 20.0
 """The cache drops its least recently used entries above so many gigabytes; ``AGECLS_CACHE_GB`` says otherwise."""
@@ -37,10 +40,46 @@ def cache_folder() -> Path:
     return Path(named) if named else user_cache_path("agecls")
 
 
+def cache_places() -> list[Path]:
+    """Folders that may hold entries, the one to be preferred first.
+
+    ``AGECLS_CACHE`` alone where it is set. Else the user's cache folder and, for what the disk of that has no room for,
+    folders of the user's own in the temporary folder (``TMPDIR``) and in shared memory.
+    """
+    main = cache_folder()
+    if os.environ.get("AGECLS_CACHE") or not hasattr(os, "getuid"):
+        return [main]
+    try:
+        tops = [Path(os.environ.get("TMPDIR") or tempfile.gettempdir()), SHARED]
+    except FileNotFoundError:  # there is no temporary folder that may be written to
+        tops = [SHARED]
+    spare = [top / f"agecls-{os.getuid()}" for top in tops if top.is_dir()]
+    return [main, *(folder for folder in dict.fromkeys(spare) if _is_own(folder))]
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether nobody else can have put entries into a folder where everybody may make one; one to be made is."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
+def describe_place(folder: Path) -> str:
+    """Why entries lie in a folder of the cache."""
+    if os.environ.get("AGECLS_CACHE"):
+        return "AGECLS_CACHE"
+    main = cache_folder()
+    return "the user's cache folder" if folder == main else f"there was no room in {main}"
+
+
 def list_entries() -> list[Entry]:
     """Whole entries of the cache, most recently used first."""
     entries = []
-    for path in cache_folder().glob(f"v[0-9]*-*/{META}"):
+    for path in (path for place in cache_places() for path in place.glob(f"v[0-9]*-*/{META}")):
         try:
             meta = json.loads(path.read_text(encoding="utf-8"))
             size = (path.parent / IMAGES).stat().st_size
@@ -52,22 +91,25 @@ def list_entries() -> list[Entry]:
 
 def clear_cache() -> int:
     """Delete every entry, every half-built one and the faces embedded for identity; return the bytes freed."""
-    top = cache_folder()
-    embedded = [file.stat().st_size for file in top.glob("identity-*/**/*") if file.is_file()]
+    embedded = [file.stat().st_size for file in cache_folder().glob("identity-*/**/*") if file.is_file()]
     freed = sum(entry.bytes for entry in list_entries()) + sum(embedded)
-    for path in [*top.glob("v[0-9]*-*"), *top.glob(".v[0-9]*-*"), *top.glob("identity-*")]:
+    made = ("v[0-9]*-*", ".v[0-9]*-*", "identity-*")
+    for path in [path for top in cache_places() for pattern in made for path in top.glob(pattern)]:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return freed
 
 
 def make_folder(top: Path) -> None:
-    """Make the cache folder, or one inside it.
+    """Make a folder of the cache, or one inside it.
 
     Raises:
         UsageError: it cannot be made.
     """
     try:
-        top.mkdir(parents=True, exist_ok=True)
+        if top in cache_places()[1:]:  # where others have folders as well
+            top.mkdir(mode=0o700, exist_ok=True)
+        else:
+            top.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"the cache folder {top} cannot be made",
@@ -92,25 +134,26 @@ def cache_limit() -> int:
     return int(limit * 1e9)
 
 
-def make_room(top: Path, needed: int) -> None:
-    """Drop least recently used entries until ``needed`` bytes fit below the limit; refuse what the disk cannot hold."""
+def crowded_out(needed: int) -> list[Entry]:
+    """The least recently used entries that ``needed`` more bytes leave no room for below the limit."""
     held = list_entries()
-    total = sum(entry.bytes for entry in held)
-    limit = cache_limit()
-    for entry in sorted(held, key=lambda each: each.used):
+    total, limit = sum(entry.bytes for entry in held), cache_limit()
+    out = []
+    for entry in reversed(held):
         if total + needed <= limit:
             break
-        shutil.rmtree(entry.folder, ignore_errors=True)
+        out.append(entry)
         total -= entry.bytes
+    return out
+
+
+def make_room(top: Path, needed: int) -> None:
+    """Drop what ``needed`` more bytes crowd out, and what a killed process has left half built in a folder."""
+    for entry in crowded_out(needed):
+        shutil.rmtree(entry.folder, ignore_errors=True)
     for half in top.glob(".v[0-9]*"):
         if time.time() - half.stat().st_mtime > 86400:
             shutil.rmtree(half, ignore_errors=True)
-    free = shutil.disk_usage(top).free
-    if needed > free * 0.95:
-        raise DataError(
-            f"the decoded images need {needed / 1e9:.1f} GB and the disk of {top} has {free / 1e9:.1f} GB",
-            remedy="name a folder on a larger disk with AGECLS_CACHE, or train at a smaller network.image_size",
-        )
 
 
 def describe_entries() -> list[dict[str, Any]]:
