@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from agecls.errors import UsageError
+from agecls.learn.batch_size import choose_batch_size
 from agecls.learn.datamodule import FaceData
 from agecls.learn.freezing import freeze
+from agecls.learn.halving import with_batch
 from agecls.learn.inference import best_device
 from agecls.learn.precision import choose_precision
 from agecls.learn.rates import RangeTest, range_test
@@ -48,6 +50,9 @@ def find_rate(request: TrainRequest, picture: Path, say: Callable[[str], None]) 
     data = FaceData(request.split, request.roots, request.task, request.bins, config, request.only, request.held_out)
     device = best_device()
     precision = choose_precision(config, total_width(data.targets), device).precision
+    batch = choose_batch_size(config, precision, total_width(data.targets), len(data.data["train"]), device)
+    config = data.config = with_batch(config, batch.images)
+    say(f"batch      {batch}")
     pl.seed_everything(config.train.seed, verbose=False)
     task = FaceTask(config, data.targets, [torch.from_numpy(each) for each in data.class_counts()])
     fill_start(task, start, say)

@@ -84,6 +84,8 @@ class Config(Section):
             raise ValueError(
                 f"train.nodes={train.nodes} needs one precision for all machines; set train.precision to fp32 or bf16"
             )
+        if train.nodes > 1 and train.batch_size == "auto":
+            raise ValueError(f"train.nodes={train.nodes} needs one batch size for all machines; set train.batch_size")
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """Settings of the training loop, of its images and of prediction."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -44,11 +44,16 @@ class AugmentConfig(Section):
         return self
 
 
+BATCH: Final = 64
+"""Images of a batch where nothing else is said."""
+
+
 class TrainConfig(Section):
     """The loop."""
 
-    batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
-    """Images a step."""
+    batch_size: Annotated[int, Field(ge=2, le=65536)] | Literal["auto"] = BATCH
+    """Images a batch; auto times sizes from 64 up on this machine and takes the one that pays, so that another machine
+    may train otherwise."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 100
     """At most so many passes."""
     patience: Annotated[int, Field(ge=0)] = 20
@@ -77,11 +82,17 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto times both on this network and machine and takes the faster one if its results agree."""
     workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
-    """Processes that prepare batches; auto takes none on two cores or fewer."""
+    """Processes that prepare batches; auto goes by the cores and the shared memory that this process may use, and takes
+    none on two cores or fewer."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Of weights, batches and augmentation."""
     picture_every: Annotated[int, Field(ge=0)] = 10
     """Epochs between confusion-matrix pictures in TensorBoard; 0 draws none."""
+
+    @property
+    def batch(self) -> int:
+        """Images a batch; 64 for auto as long as nothing is chosen."""
+        return BATCH if self.batch_size == "auto" else self.batch_size
 
 
 class PredictConfig(Section):

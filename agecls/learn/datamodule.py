@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
@@ -23,18 +22,23 @@ from agecls.data.split import Part, Split
 from agecls.errors import ConfigError, DataError
 from agecls.labels import TrainTask
 from agecls.learn.batches import Draw, EpochBatches, InOrder, PartData
+from agecls.learn.inference import EVAL_BATCH
 from agecls.learn.only import keep_only
 from agecls.learn.subset import choose_subset
 from agecls.learn.targets import find_targets
 from agecls.learn.transforms import build_augmentation
+from agecls.machine.memory import shared_memory
+from agecls.machine.processor import usable_cores
+from agecls.machine.workers import Workers, choose_workers
 
 
-def choose_workers(setting: int | str) -> int:
-    """Number of loader processes: none on two cores or fewer, where they would only fight the network for them."""
-    if isinstance(setting, int):
-        return setting
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if cores <= 2 else min(8, cores - 2)
+def find_workers(config: Config) -> Workers:
+    """Loader processes of a training on this machine."""
+    net, train = config.network, config.train
+    largest = max(EVAL_BATCH, train.batch) * net.channels * net.image_size**2
+    return choose_workers(
+        train.workers, usable_cores(), trainings=train.devices, batch_bytes=largest, shared=shared_memory()
+    )
 
 
 def name_groups(groups: Set[str]) -> str:
@@ -63,6 +67,8 @@ class FaceData(pl.LightningDataModule):
         unlabelled: images of each part that have no label at all, and are left out.
         lacking: images of each part and target that only count for the other targets.
         looks: thumbnails of all images of the split.
+        decoded: pixels of all images of the split.
+        workers: processes that prepare batches.
         first_epoch: where training begins; above 0 when it is resumed.
 
     Raises:
@@ -115,7 +121,8 @@ class FaceData(pl.LightningDataModule):
             }
             rows = decoded.rows(faces.table["sha256"].tolist())
             self.data[part] = PartData(decoded, rows, targets[:, 0] if len(self.targets) == 1 else targets)
-        self.workers = choose_workers(config.train.workers)
+        self.decoded = decoded
+        self.workers = find_workers(config)
         self.first_epoch = 0
 
     def seen(self, part: Part) -> tuple[list[str], Hashes]:
@@ -165,12 +172,12 @@ class FaceData(pl.LightningDataModule):
         rank, world = self._place()
         first = self.first_epoch if epoch is None else epoch
         batches = EpochBatches(
-            weights, len(kinds), settings.batch_size, settings.seed, first, rank, world, settings.accumulate
+            weights, len(kinds), settings.batch, settings.seed, first, rank, world, settings.accumulate
         )
         if not len(batches):
             raise DataError(
                 f"train has {len(kinds)} images, not enough for one step",
-                got=f"batches of {settings.batch_size}, train.accumulate {settings.accumulate}, {world} processes",
+                got=f"batches of {settings.batch}, train.accumulate {settings.accumulate}, {world} processes",
                 remedy="lower train.batch_size or train.accumulate, or use fewer processes",
             )
         return batches
@@ -207,7 +214,7 @@ class FaceData(pl.LightningDataModule):
             data,
             batch_size=None,
             sampler=sampler,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
+            num_workers=self.workers.processes,
+            persistent_workers=self.workers.processes > 0,
             pin_memory=torch.cuda.is_available(),
         )

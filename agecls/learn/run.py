@@ -35,6 +35,7 @@ from agecls.learn.run_record import (
     Preprocessing,
     TrainedOn,
     class_names,
+    read_batches,
     read_record,
     software_versions,
 )
@@ -62,6 +63,8 @@ class Run:
         only: what its images were limited to, such as ``{"gender": "male"}``; empty for all images of the split.
         held_out: which groups of train it was not fitted on, as ``datamodule.name_groups`` says; "" for none.
         weights: what it took of a file, or of published weights, as ``weights.WeightReport`` says; empty for none.
+        batches: ``batch_size`` and ``accumulate`` where it was trained with others than its settings say, because they
+            were left to the machine or memory ran out; empty otherwise.
         chain: how it routes, where it is a hierarchy: a run whose weights are those of its members.
 
     Raises:
@@ -84,6 +87,7 @@ class Run:
     only: Mapping[str, str] = field(default_factory=dict)
     held_out: str = ""
     weights: Mapping[str, Any] = field(default_factory=dict)
+    batches: Mapping[str, int] = field(default_factory=dict)
     chain: Chain | None = None
 
     def __post_init__(self) -> None:
@@ -110,6 +114,11 @@ class Run:
         """What its network answers, in the order of the outputs."""
         return find_targets(self.task, self.bins, self.config.targets)
 
+    @property
+    def trained_with(self) -> Config:
+        """Its settings, with the batches that it was trained with."""
+        return self.config.model_copy(update={"train": self.config.train.model_copy(update=dict(self.batches))})
+
     def save(self) -> None:
         """Write ``run.json``, atomically."""
         record = {
@@ -125,6 +134,7 @@ class Run:
             "only": dict(self.only),
             **({"held_out": self.held_out} if self.held_out else {}),
             **({"weights": dict(self.weights)} if self.weights else {}),
+            **({"batches": dict(self.batches)} if self.batches else {}),
             "parents": [asdict(parent) for parent in self.parents],
             "metrics": dict(self.metrics),
             "status": self.status,
@@ -168,6 +178,7 @@ class Run:
                 only=dict(record["only"]),
                 held_out=str(record.get("held_out", "")),
                 weights=dict(record.get("weights", {})),
+                batches=read_batches(record),
                 chain=Chain.from_json(record["hierarchy"]) if "hierarchy" in record else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -117,6 +117,7 @@ def resumed(old: Run, new: Run) -> Run:
         leaked_count=max(old.leaked_count, new.leaked_count),
         parents=old.parents,
         weights=old.weights,
+        batches=old.batches,
     )
 
 

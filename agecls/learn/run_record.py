@@ -1,6 +1,7 @@
 """What the record of a run is made of: the names of its files, its images, its split, its parents, its software."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -74,6 +75,12 @@ class Parent:
     name: str
     folder: str
     split: str
+
+
+def read_batches(record: Mapping[str, Any]) -> dict[str, int]:
+    """What a record says of its batches, where they are not those of its settings; empty otherwise."""
+    told = record.get("batches")
+    return {name: int(told[name]) for name in ("batch_size", "accumulate")} if told else {}
 
 
 def software_versions() -> dict[str, str]:

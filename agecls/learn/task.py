@@ -41,9 +41,7 @@ class FaceTask(pl.LightningModule):
         self.network = network.to(memory_format=torch.channels_last)
         self.loss = build_loss(targets, config, class_counts)
         # Where labels are no classes, images are mixed as classes of their own, and their losses with them.
-        self.mixing = build_mixing(
-            config.augment, len(targets[0].classes) if is_plain(targets) else config.train.batch_size
-        )
+        self.mixing = build_mixing(config.augment, len(targets[0].classes) if is_plain(targets) else config.train.batch)
         self.average = build_average(config.average, self.network)
         self.scores = Scores(targets, config.targets)
         self.images = max(1, *(int(counts.sum()) for counts in class_counts))

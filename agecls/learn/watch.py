@@ -128,7 +128,7 @@ class KeepBest(Checkpoint):
         if better:
             self.run.save_weights(pl_module.judged)
         self.run.save()
-        images = trainer.num_training_batches * pl_module.config.train.batch_size * trainer.world_size
+        images = trainer.num_training_batches * pl_module.config.train.batch * trainer.world_size
         self.say(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: train loss {score['train_loss']:.3f}, "
             f"valid loss {score['valid_loss']:.3f}, valid {describe_scores(score)}"

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pytorch_lightning.callbacks import Callback
 
 from agecls.errors import DataError, UsageError
+from agecls.learn.batch_size import BatchSize, choose_batch_size
 from agecls.learn.bins_origin import BinsOrigin, Inherited, refuse_other_origin
 from agecls.learn.datamodule import FaceData, name_groups
 from agecls.learn.freezing import check_freezing
@@ -21,15 +23,21 @@ from agecls.learn.run_record import CHECKPOINT, Preprocessing, TrainedOn, class_
 from agecls.learn.scores import choose_monitor
 from agecls.learn.start import read_start
 from agecls.learn.targets import find_targets, refuse_idle, total_width
+from agecls.learn.threads import limit_threads
 from agecls.learn.warm_start import WarmStart, reopen_parent
 from agecls.train.fit import fit
-from agecls.train.introduce import introduce
+from agecls.train.introduce import Chosen, introduce
 from agecls.train.request import TrainRequest
 
 __all__ = ["TrainRequest", "train"]
 
 
-def train(request: TrainRequest, say: Callable[[str], None], on_start: Callable[[Path], None] | None = None, also: Sequence[Callback] = ()) -> Run:
+def train(
+    request: TrainRequest,
+    say: Callable[[str], None],
+    on_start: Callable[[Path], None] | None = None,
+    also: Sequence[Callback] = (),
+) -> Run:
     """Train, keep the best epoch on valid, and return the finished run.
 
     Args:
@@ -107,27 +115,35 @@ def train(request: TrainRequest, say: Callable[[str], None], on_start: Callable[
                 selected=data.seen("valid"),
                 parents=[parent for parent in parents if parent],
             ).save(folder)
-        introduce(request, data, run, precision, counts, say)
+        if run.batches:
+            batch = BatchSize(run.batches["batch_size"], "as in the run's record")
+        else:
+            batch = choose_batch_size(config, run.precision, classes, len(data.data["train"]), device)
+            if config.train.batch_size == "auto":
+                run = dataclasses.replace(run, batches=batch.told(config.train.accumulate))
+        introduce(request, data, run, Chosen(device, threads, precision, batch), counts, say)
         run.save()
         if on_start:
             on_start(folder)
-        # The other processes take over what was decided here: the folder and the precision.
-        decided = config.model_copy(update={"train": config.train.model_copy(update={"precision": run.precision})})
+        # The other processes take over what was decided here: the folder, the precision and the batches.
+        settings = run.trained_with.train.model_copy(update={"precision": run.precision})
+        decided = config.model_copy(update={"train": settings})
         with companions(place, train, dataclasses.replace(request, out=folder, config=decided), _silent):
-            return fit(request, run, data, counts, checkpoint, start or weights, place, say)
+            return fit(request, run, data, counts, checkpoint, start or weights, place, say, also)
 
 
 def _follow(request: TrainRequest, place: Place) -> Run:
     """Take part in a training that another process leads, which alone guards, talks and writes."""
     config = request.config
-    if request.out is None or config.train.precision == "auto":
+    if request.out is None or config.train.precision == "auto" or config.train.batch_size == "auto":
         raise UsageError(
-            "a training whose processes are started from outside needs its folder and its precision",
-            remedy="give --out, and --set train.precision=fp32 or bf16",
+            "a training whose processes are started from outside needs its folder, its precision and its batch size",
+            remedy="give --out, --set train.precision=fp32 or bf16, and a number as train.batch_size",
         )
     data = FaceData(request.split, request.roots, request.task, request.bins, config, request.only, request.held_out)
     checkpoint = request.out / CHECKPOINT if request.resume and (request.out / CHECKPOINT).is_file() else None
     run = _describe(request, request.out, config.train.precision)
+    limit_threads()
     with companions(place, train, request, _silent):
         return fit(request, run, data, data.class_counts(), checkpoint, None, place, _silent)
 

@@ -1,7 +1,6 @@
 """Batches: every draw can be made again, processes share an epoch, weights even out the classes."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +10,7 @@ from agecls.config_files import load_config
 from agecls.data.cache import DecodedImages
 from agecls.data.split import Split
 from agecls.learn.batches import EpochBatches, InOrder, PartData
-from agecls.learn.datamodule import FaceData, choose_workers
+from agecls.learn.datamodule import FaceData, find_workers
 
 
 def drawn(batches: EpochBatches) -> list[list[int]]:
@@ -92,10 +91,7 @@ def test_valid_is_never_augmented(drawn_split: Split, drawn_faces: object) -> No
     assert not any((changed[0] == image).all() for image in torch.from_numpy(part.decoded.images.copy()).unsqueeze(1))
 
 
-@pytest.mark.parametrize("setting", [0, 3])
-def test_workers_as_set(setting: int) -> None:
-    assert choose_workers(setting) == setting
-
-
-def test_workers_of_the_machine_are_bounded() -> None:
-    assert 0 <= choose_workers("auto") <= 8
+def test_workers_as_set_and_of_the_machine_are_bounded() -> None:
+    given = load_config("agecnn-cpu", "age", ["train.workers=3"])
+    assert str(find_workers(given)) == "3 (as set)"
+    assert 0 <= find_workers(load_config("agecnn-cpu", "age")).processes <= 8

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from agecls.config import Config
 from agecls.config_files import load_config
 from agecls.learn.networks import build_network
-from agecls.learn.precision import AGREEMENT, _key, choose_precision, disagreement, measure
+from agecls.learn.precision import AGREEMENT, choose_precision, disagreement, measure
+from agecls.learn.timing import machine_key
 
 CPU = torch.device("cpu")
 
@@ -60,7 +61,7 @@ def test_decision_is_remembered_for_this_network_and_machine(
 ) -> None:
     monkeypatch.setenv("AGECLS_CACHE", str(tmp_path))
     assert not choose_precision(config, 7, CPU).remembered
-    known = {_key(config, 7, CPU): {"speedup": 3.0, "difference": 0.01}}
+    known = {machine_key(config, 7, CPU): {"speedup": 3.0, "difference": 0.01}}
     (tmp_path / "precision.json").write_text(json.dumps(known))
     second = choose_precision(config, 7, CPU)
     assert second.remembered
@@ -76,7 +77,7 @@ def test_the_faster_one_is_taken_unless_it_disagrees(
     speedup: float, difference: float, expected: str, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AGECLS_CACHE", str(tmp_path))
-    known = {_key(config, 7, CPU): {"speedup": speedup, "difference": difference}}
+    known = {machine_key(config, 7, CPU): {"speedup": speedup, "difference": difference}}
     (tmp_path / "precision.json").write_text(json.dumps(known))
     assert choose_precision(config, 7, CPU).precision == expected
 
