@@ -107,12 +107,15 @@ def _tar_in(file: Path, squeezed: Squeezed) -> Kind | None:
         with file.open("rb") as raw, open_squeezed(raw, squeezed) as stream:
             head = stream.read(HEAD)
     except BROKEN:
-        return kind[squeezed] if file.name.lower().endswith(_TAR_NAMES[squeezed]) else None
-    return kind[squeezed] if _begins_tar(head) else None
+        head = b""
+    return kind[squeezed] if _begins_tar(head) or file.name.lower().endswith(_TAR_NAMES[squeezed]) else None
 
 
 def _begins_tar(head: bytes) -> bool:
     """Whether a tar's header stands here: its checksum is right, which covers tars older than their magic bytes."""
+    # Nearly every file fails this first, quick look at where the checksum's octal digits would be.
+    if not head[148:156].strip(b" \0").isdigit():
+        return False
     try:
         tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
     except tarfile.HeaderError:

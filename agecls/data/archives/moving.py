@@ -60,7 +60,7 @@ def move(staged: Path, into: Path, archive: Path) -> tuple[Path, ...]:
                 got=", ".join(printable(str(each.relative_to(into))) for each in standing[:3]) + more,
                 remedy="move them away, or choose another folder",
             )
-        top = tuple(sorted(into / each.name for each in staged.iterdir()))
+        top = tuple(into / name for name in _names(staged))
         for source, target in moves:
             source.rename(target)
     except OSError as error:
@@ -69,8 +69,8 @@ def move(staged: Path, into: Path, archive: Path) -> tuple[Path, ...]:
 
 
 def _compare(staged: Path, into: Path, moves: list[tuple[Path, Path]], standing: list[Path]) -> None:
-    for source in sorted(staged.iterdir()):
-        target = into / source.name
+    for name in _names(staged):
+        source, target = staged / name, into / name
         try:
             there = target.lstat().st_mode
         except FileNotFoundError:
@@ -80,6 +80,10 @@ def _compare(staged: Path, into: Path, moves: list[tuple[Path, Path]], standing:
             _compare(source, target, moves, standing)
         elif source.is_dir() or not stat.S_ISREG(there) or not filecmp.cmp(source, target, shallow=False):
             standing.append(target)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
 
 
 def _remove_leftovers(into: Path, say: Callable[[str], None]) -> None:

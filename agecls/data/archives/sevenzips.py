@@ -58,7 +58,7 @@ def read_7z(archive: Path, staging: Staging) -> None:
 
         def create(self, filename: str) -> Writer:
             name = filename.removeprefix(f"{staging.folder}/")
-            self.open = Writer(staging.add_file(name, times.get(name)))
+            self.open = Writer(staging.add_file(name, times.get(str(staging.place(name)))))
             return self.open
 
     writers = Writers()
@@ -83,9 +83,10 @@ def read_7z(archive: Path, staging: Staging) -> None:
 
 def _check(entries: list[Any], staging: Staging) -> dict[str, float]:
     """Look at every entry, make the folders, and return the times of the files by their paths in ``staging``."""
-    staging.budget.expect(len(entries), sum(each.uncompressed for each in entries))
+    staging.budget.expect(len(entries), sum(max(each.uncompressed, 0) for each in entries))
+    # py7zr would give the second of two files a name of its own making.
+    staging.foresee(each.filename for each in entries if not each.is_directory)
     times: dict[str, float] = {}
-    names: set[str] = set()
     for each in entries:
         place = staging.place(each.filename)
         kind = each.st_fmt
@@ -96,10 +97,6 @@ def _check(entries: list[Any], staging: Staging) -> dict[str, float]:
         if each.is_directory:
             staging.add_folder(each.filename)
             continue
-        # py7zr would give the second one a name of its own making.
-        if str(place) in names:
-            raise staging.refuse(each.filename, "two entries have one name")
-        names.add(str(place))
         if each.lastwritetime is not None:
             times[str(place)] = each.lastwritetime.totimestamp()
     return times

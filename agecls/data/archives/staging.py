@@ -3,7 +3,7 @@
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Final
@@ -22,6 +22,8 @@ _OLDEST: Final = 315532800.0
 
 _MEANINGLESS: Final = 86_400.0
 """Seconds that a time may lie in the future, for clocks and zones that differ."""
+
+_TWICE: Final = "two entries have one name"
 
 _SHOW_EVERY: Final = CHUNK
 """Bytes of the archive between two steps of the progress bar."""
@@ -55,6 +57,18 @@ class Staging:
             return place_of(name, self.budget.limits)
         except NameRefusedError as error:
             raise self.refuse(name, str(error)) from None
+
+    def foresee(self, files: Iterable[str]) -> None:
+        """Look at the names of all files before the first is written, for libraries that find an entry by its name.
+
+        Raises:
+            StorageError: one is refused, or two are one.
+        """
+        seen: set[PurePosixPath | None] = set()
+        for name in files:
+            if (place := self.place(name)) in seen:
+                raise self.refuse(name, _TWICE)
+            seen.add(place)
 
     def refuse(self, name: str, why: str) -> StorageError:
         """The error that refuses the archive for one of its entries."""
@@ -93,7 +107,7 @@ class Staging:
             # O_EXCL: never over another entry, also where the disk takes A.jpg and a.jpg for one.
             descriptor = os.open(self.folder / place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         except FileExistsError:
-            raise self.refuse(name, "two entries have one name") from None
+            raise self.refuse(name, _TWICE) from None
         except OSError as error:
             raise self.unwritable(name, error) from None
         self.files += 1
