@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agecls.config.loop import EVAL_BATCH
 from agecls.data.cache import decode_faces
 from agecls.data.faces import Faces
 from agecls.data.looks import look_at
 from agecls.errors import DataError, RunError
 from agecls.learn.decoding import class_probabilities, mean_outputs, years_of
 from agecls.learn.hierarchy import network_of
-from agecls.learn.inference import EVAL_BATCH, best_device, image_batches, predict_outputs
+from agecls.learn.inference import best_device, image_batches, predict_outputs
 from agecls.learn.lineage import Lineage
 from agecls.learn.run import Run
 from agecls.learn.sampling import sampled

@@ -14,11 +14,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 from agecls.bin_search.fine_run import STEM, FineRequest, train_fine_run
 from agecls.bin_search.matrix import FineMatrix
 from agecls.bin_search.source import Source, join_names
+from agecls.config.loop import EVAL_BATCH
 from agecls.data.cache import decode_faces
 from agecls.data.faces import Faces
 from agecls.data.looks import look_at
 from agecls.errors import UsageError
-from agecls.learn.inference import EVAL_BATCH, best_device, image_batches, predict_probabilities
+from agecls.learn.inference import best_device, image_batches, predict_probabilities
 from agecls.learn.lineage import Lineage
 from agecls.learn.run import Run
 from agecls.progress import progress

@@ -47,6 +47,9 @@ class AugmentConfig(Section):
 BATCH: Final = 64
 """Images of a batch where nothing else is said."""
 
+EVAL_BATCH: Final = 256
+"""Images of a batch where nothing is learnt."""
+
 
 class TrainConfig(Section):
     """The loop."""

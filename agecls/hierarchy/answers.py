@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from agecls.bins import Bins
+from agecls.config.loop import EVAL_BATCH
 from agecls.data.cache import DecodedImages, decode_faces
 from agecls.data.faces import Faces
 from agecls.data.split import Part, Split
@@ -19,7 +20,7 @@ from agecls.errors import DataError
 from agecls.hierarchy_config import ROUTINGS, Routing
 from agecls.learn.chain import By, Chain, group_names, group_of
 from agecls.learn.hierarchy import Loaded
-from agecls.learn.inference import EVAL_BATCH, best_device, image_batches, predict_probabilities
+from agecls.learn.inference import best_device, image_batches, predict_probabilities
 from agecls.learn.routed import Member, join_groups, mix, weigh
 from agecls.learn.run_record import Preprocessing
 from agecls.progress import progress

@@ -13,8 +13,8 @@ from agecls.config import Config
 from agecls.config.loop import BATCH
 from agecls.learn.halving import free_memory, is_out_of_memory, within_memory
 from agecls.learn.networks import build_network
-from agecls.learn.precision import Precision
-from agecls.learn.timing import machine_key, make_step, random_images, rate, recall, remember
+from agecls.learn.remembered import Precision, machine_key, recall, remember
+from agecls.learn.timing import make_step, random_images, rate
 
 STEPS: Final = 50
 """Fewest steps of an epoch, where there are as many with the default size."""

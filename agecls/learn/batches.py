@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from agecls.config.loop import EVAL_BATCH
 from agecls.data.cache import DecodedImages
-from agecls.learn.inference import EVAL_BATCH
 from agecls.learn.transforms import Augmentation, augment, to_batch
 
 

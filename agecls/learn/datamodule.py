@@ -22,23 +22,11 @@ from agecls.data.split import Part, Split
 from agecls.errors import ConfigError, DataError
 from agecls.labels import TrainTask
 from agecls.learn.batches import Draw, EpochBatches, InOrder, PartData
-from agecls.learn.inference import EVAL_BATCH
 from agecls.learn.only import keep_only
 from agecls.learn.subset import choose_subset
 from agecls.learn.targets import find_targets
 from agecls.learn.transforms import build_augmentation
-from agecls.machine.memory import shared_memory
-from agecls.machine.processor import usable_cores
-from agecls.machine.workers import Workers, choose_workers
-
-
-def find_workers(config: Config) -> Workers:
-    """Loader processes of a training on this machine."""
-    net, train = config.network, config.train
-    largest = max(EVAL_BATCH, train.batch) * net.channels * net.image_size**2
-    return choose_workers(
-        train.workers, usable_cores(), trainings=train.devices, batch_bytes=largest, shared=shared_memory()
-    )
+from agecls.learn.workers import find_workers
 
 
 def name_groups(groups: Set[str]) -> str:

@@ -10,8 +10,8 @@ from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.strategies import DDPStrategy
 
 from agecls.config import Config
-from agecls.learn.precision import Precision
 from agecls.learn.processes import Place, SyncBatchNorms
+from agecls.learn.remembered import Precision
 
 
 def make_trainer(

@@ -1,7 +1,6 @@
 """Probabilities of images, in batches."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +9,9 @@ from torch import Tensor, nn
 
 from agecls.config import PredictConfig
 from agecls.learn.decoding import mean_outputs
-from agecls.learn.precision import Precision
+from agecls.learn.remembered import Precision
 from agecls.learn.targets import Target
 from agecls.learn.transforms import to_batch, to_input
-
-EVAL_BATCH: Final = 256
-"""Images of a batch where nothing is learnt."""
 
 
 class Mirrored(nn.Module):

@@ -6,7 +6,7 @@ than float32 for depthwise ones on most processors, so no rule by name is right:
 
 import copy
 import statistics
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,48 +14,15 @@ from torch import Tensor, nn
 from agecls.config import Config
 from agecls.learn.halving import with_batch, within_memory
 from agecls.learn.networks import build_network
-from agecls.learn.timing import machine_key, make_step, random_images, rate, recall, remember
+from agecls.learn.remembered import GAIN, Choice, Precision, decide, machine_key, recall_precision, remember
+from agecls.learn.timing import make_step, random_images, rate
 from agecls.learn.transforms import to_input
-
-Precision = Literal["fp32", "bf16"]
-
-AGREEMENT: Final = 0.05
-"""Largest accepted difference of the logits in bfloat16, as a share of their spread in float32.
-
-Bfloat16 keeps 8 bits, so a product is off by up to 2**-8 = 0.4 %; a few layers of sums add up to about 1 %."""
 
 SECONDS: Final = 1.0
 """How long each precision is timed, in all turns together."""
 
 TURNS: Final = 5
 """The precisions take turns, so that a machine that is busy for a moment slows down both."""
-
-GAIN: Final = 1.05
-"""How much faster bfloat16 has to be to be worth its rounding."""
-
-
-class Choice(NamedTuple):
-    """A decision and what it rests on.
-
-    Attributes:
-        precision: what to train in.
-        speedup: images per second in bfloat16 over float32; NaN where the setting decided.
-        difference: largest difference of the logits, as a share of their spread.
-        remembered: whether it was measured by an earlier run.
-    """
-
-    precision: Precision
-    speedup: float
-    difference: float
-    remembered: bool
-
-    def __str__(self) -> str:
-        if self.speedup != self.speedup:
-            return f"{self.precision} (as set)"
-        how = "measured earlier" if self.remembered else "measured now"
-        return (
-            f"{self.precision} (bf16 runs {self.speedup:.2f}x float32, logits differ by {self.difference:.1%}; {how})"
-        )
 
 
 def choose_precision(config: Config, classes: int, device: torch.device) -> Choice:
@@ -75,15 +42,7 @@ def choose_precision(config: Config, classes: int, device: torch.device) -> Choi
     if len({each > GAIN for each in speedups}) == 1:
         # Turns that disagree were measured on a busy machine: good enough for now, not for ever.
         remember("precision", machine_key(config, classes, device), {"speedup": speedup, "difference": difference})
-    return _decide(speedup, difference, remembered=False)
-
-
-def recall_precision(config: Config, classes: int, device: torch.device) -> Choice | None:
-    """The decision that an earlier run has measured for this network on this machine; None where none has."""
-    known = recall("precision", machine_key(config, classes, device))
-    if known.keys() != {"speedup", "difference"}:
-        return None
-    return _decide(known["speedup"], known["difference"], remembered=True)
+    return decide(speedup, difference, remembered=False)
 
 
 def measure(config: Config, classes: int, device: torch.device, seconds: float = SECONDS) -> tuple[list[float], float]:
@@ -117,8 +76,3 @@ def disagreement(network: nn.Module, batch: Tensor) -> float:
             rounded = network(to_input(batch)).float()
     network.train(mode)
     return float((exact - rounded).abs().max() / exact.std().clamp(min=1e-6))
-
-
-def _decide(speedup: float, difference: float, *, remembered: bool) -> Choice:
-    faster = speedup > GAIN and difference <= AGREEMENT
-    return Choice("bf16" if faster else "fp32", speedup, difference, remembered)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agecls.errors import RunError
 from agecls.learn.optimizers import build_optimizer, parameter_groups
-from agecls.learn.precision import Precision
+from agecls.learn.remembered import Precision
 from agecls.learn.task import FaceTask
 from agecls.learn.transforms import to_input
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from agecls.hierarchy_config import Routing
-from agecls.learn.precision import Precision
+from agecls.learn.remembered import Precision
 
 
 def join_groups(routers: Sequence[Tensor]) -> Tensor:

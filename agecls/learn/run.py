@@ -24,7 +24,7 @@ from agecls.learn.decoding import AsClassifier
 from agecls.learn.inference import as_asked
 from agecls.learn.networks import build_network
 from agecls.learn.networks.network import Network, present_name
-from agecls.learn.precision import Precision
+from agecls.learn.remembered import Precision
 from agecls.learn.run_record import (
     DAMAGED,
     MADE_HERE,

@@ -1,19 +1,12 @@
-"""Training steps by the clock, and what is remembered of them from run to run."""
+"""Training steps by the clock."""
 
-import hashlib
-import json
-import platform
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from agecls.config import Config
-from agecls.data.cache_folder import cache_folder
-from agecls.files import write_whole
 from agecls.learn.freezing import freeze
 from agecls.learn.networks.network import Network
 from agecls.learn.optimizers import build_optimizer, parameter_groups
@@ -55,57 +48,3 @@ def rate(step: Callable[[], None], seconds: float) -> float:
         step()
         steps += 1
     return steps / (time.perf_counter() - start)
-
-
-def machine_key(config: Config, classes: int, device: torch.device) -> str:
-    """A name for a network, as far as it decides the time of a step, on this machine."""
-    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    facts: list[object] = [
-        config.network.model_dump(),
-        config.transfer.freeze,
-        config.transfer.trainable_blocks,
-        config.transfer.unfreeze_every and config.train.epochs // 2 // config.transfer.unfreeze_every,
-        config.train.batch,
-        config.optimizer.name,
-        classes,
-    ]
-    facts += [str(device.type), chip, torch.get_num_threads(), torch.__version__]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
-
-
-def _processor() -> str:
-    """The processor's features rather than its name: virtual machines often hide the name."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor() or platform.machine()
-    return " ".join(sorted({line for line in text.splitlines() if line.startswith(("model name", "flags"))}))
-
-
-def recall(kind: str, key: str) -> dict[str, Any]:
-    """What an earlier run has remembered under a key; empty where none has.
-
-    Args:
-        kind: of measurement, such as ``precision``.
-        key: what ``machine_key`` gives.
-    """
-    found = _read(_memory(kind)).get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def remember(kind: str, key: str, value: Mapping[str, float]) -> None:
-    """Keep a measurement for runs to come; see ``recall``."""
-    content = json.dumps({**_read(_memory(kind)), key: value}, indent=1)
-    write_whole(_memory(kind), content.encode())
-
-
-def _memory(kind: str) -> Path:
-    return cache_folder() / f"{kind}.json"
-
-
-def _read(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -15,8 +15,9 @@ from agecls.learn.datamodule import FaceData, name_groups
 from agecls.learn.freezing import check_freezing
 from agecls.learn.inference import best_device
 from agecls.learn.lineage import Lineage
-from agecls.learn.precision import Precision, choose_precision
+from agecls.learn.precision import choose_precision
 from agecls.learn.processes import Place, companions, find_place
+from agecls.learn.remembered import Precision
 from agecls.learn.run import Run
 from agecls.learn.run_folder import alone_in, prepare_folder, refuse_other_run, resumed
 from agecls.learn.run_record import CHECKPOINT, Preprocessing, TrainedOn, class_names

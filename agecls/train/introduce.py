@@ -11,7 +11,7 @@ from agecls.data.cache_folder import describe_place
 from agecls.learn.batch_size import BatchSize
 from agecls.learn.datamodule import FaceData
 from agecls.learn.only import write_only
-from agecls.learn.precision import Choice
+from agecls.learn.remembered import Choice
 from agecls.learn.run import Run
 from agecls.learn.scores import describe_monitor
 from agecls.learn.targets import is_plain

@@ -10,7 +10,8 @@ from agecls.config_files import load_config
 from agecls.data.cache import DecodedImages
 from agecls.data.split import Split
 from agecls.learn.batches import EpochBatches, InOrder, PartData
-from agecls.learn.datamodule import FaceData, find_workers
+from agecls.learn.datamodule import FaceData
+from agecls.learn.workers import find_workers
 
 
 def drawn(batches: EpochBatches) -> list[list[int]]:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from agecls.config import Config
 from agecls.config_files import load_config
 from agecls.learn.networks import build_network
-from agecls.learn.precision import AGREEMENT, choose_precision, disagreement, measure
-from agecls.learn.timing import machine_key
+from agecls.learn.precision import choose_precision, disagreement, measure
+from agecls.learn.remembered import AGREEMENT, machine_key
 
 CPU = torch.device("cpu")
 
