@@ -267,7 +267,8 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _refuse(self, fault: Fault) -> None:
-        raise Refusal(fault.status, fault.code, "asked for by a test", **fault.headers)
+        # What no server should say, and what must not come through if one does.
+        raise Refusal(fault.status, fault.code, f"refused: {self.headers.get('Authorization')}", **fault.headers)
 
     def _break(self) -> None:
         """Reset the connection."""

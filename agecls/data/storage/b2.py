@@ -6,6 +6,7 @@ again is decided in one place, by whoever calls a store. An expired token is ren
 
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,10 @@ REALMS: Final = ("B2_REALM", "B2_ENDPOINT")
 
 PAGE: Final = 1000
 """Names asked for at a time: the most that B2 counts as one transaction."""
+
+
+# b2sdk warns of answers that it does not know in the server's own words.
+warnings.filterwarnings("ignore", module=r"b2sdk\.")
 
 
 def open_bucket(bucket: str) -> Store:
