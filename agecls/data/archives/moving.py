@@ -1,7 +1,6 @@
 """The hidden folder an archive is unpacked in, and the step from there to its place."""
 
 import filecmp
-import os
 import shutil
 import stat
 import tempfile
@@ -29,15 +28,18 @@ def hidden_folder(into: Path, say: Callable[[str], None]) -> Iterator[Path]:
         into.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(into, say)
         hidden = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=into))
-    except OSError as error:
+        lock = FileLock(hidden / "lock")
+        lock.acquire()
+        staged = hidden / "staged"
+        staged.mkdir()
+    # NotImplementedError: a disk of the network on which nothing can be locked.
+    except (OSError, NotImplementedError) as error:
         raise _unwritable(into, error) from None
-    with FileLock(hidden / "lock"):
-        try:
-            staged = hidden / "staged"
-            staged.mkdir()
-            yield staged
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+        lock.release()
 
 
 def move(staged: Path, into: Path, archive: Path) -> tuple[Path, ...]:
@@ -72,13 +74,20 @@ def _compare(staged: Path, into: Path, moves: list[tuple[Path, Path]], standing:
     for name in _names(staged):
         source, target = staged / name, into / name
         try:
-            there = target.lstat().st_mode
+            there = target.lstat()
         except FileNotFoundError:
             moves.append((source, target))
             continue
-        if source.is_dir() and stat.S_ISDIR(there):
+        if source.is_dir() and stat.S_ISDIR(there.st_mode):
+            if there.st_dev != source.stat().st_dev:
+                # A rename does not reach another disk, and a copy is not there all at once.
+                raise StorageError(
+                    f"nothing can be moved to {target}",
+                    got="another disk than that of the folder it lies in",
+                    remedy="unpack into a folder that is wholly on one disk",
+                )
             _compare(source, target, moves, standing)
-        elif source.is_dir() or not stat.S_ISREG(there) or not filecmp.cmp(source, target, shallow=False):
+        elif source.is_dir() or not stat.S_ISREG(there.st_mode) or not filecmp.cmp(source, target, shallow=False):
             standing.append(target)
 
 
@@ -98,9 +107,9 @@ def _remove_leftovers(into: Path, say: Callable[[str], None]) -> None:
         say(f"removed {left}, left behind by an unpacking that was stopped")
 
 
-def _unwritable(into: Path, error: OSError) -> StorageError:
+def _unwritable(into: Path, error: OSError | NotImplementedError) -> StorageError:
     return StorageError(
         f"nothing can be unpacked in {into}",
-        got=error.strerror or os.strerror(error.errno or 0),
+        got=getattr(error, "strerror", None) or str(error),
         remedy="choose a folder you may write to, with room",
     )

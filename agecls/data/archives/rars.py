@@ -15,7 +15,7 @@ from agecls.errors import StorageError
 _PROGRAMS: Final = (
     ("unrar", "p", "-inul", "-p-", "--"),
     ("bsdtar", "-x", "--to-stdout", "-f"),
-    ("unar", "-quiet", "-output-directory", "-", "--"),
+    ("unar", "-q", "-o", "-", "-p", "", "--"),
     ("7zz", "e", "-so", "-bb0", "--"),
     ("7z", "e", "-so", "-bb0", "--"),
 )
@@ -70,6 +70,9 @@ def read_rar(archive: Path, staging: Staging) -> None:
                 _read_from(_command(archive), entries, staging)
     except _IncompleteError as error:
         raise damaged(archive, "bytes are missing or its checksum is another one", error.entry) from None
+    except rarfile.RarCannotExec:
+        # Raised for a compressed comment too, before any entry is asked for.
+        raise _no_program(archive) from None
     except rarfile.PasswordRequired:
         raise encrypted(archive) from None
     except rarfile.NeedFirstVolume:
@@ -92,7 +95,11 @@ def _command(archive: Path) -> list[str]:
     for program, *arguments in _PROGRAMS:
         if found := shutil.which(program):
             return [found, *arguments, str(archive.resolve())]
-    raise refused(archive, "reading compressed RAR needs a program, and none is here", remedy=_HOW)
+    raise _no_program(archive)
+
+
+def _no_program(archive: Path) -> StorageError:
+    return refused(archive, "reading compressed RAR needs a program, and none is here", remedy=_HOW)
 
 
 def _read_from(command: list[str], entries: Sequence[Any], staging: Staging) -> None:

@@ -20,7 +20,7 @@ def refused(archive: Path, why: str, entry: str | None = None, remedy: str = BY_
         entry: name of the entry in question as the archive has it; made printable here.
         remedy: what to do.
     """
-    found = "" if entry is None else f"the entry {printable(entry)!r}"
+    found = "" if entry is None else f"the entry '{printable(entry)}'"
     return StorageError(f"{printable(archive.name)} is not unpacked: {why}", got=found, remedy=remedy)
 
 

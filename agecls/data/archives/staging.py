@@ -4,6 +4,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Final
@@ -20,7 +21,7 @@ CHUNK: Final = 1 << 20
 _OLDEST: Final = 315532800.0
 """1980, the first year of DOS and of zip, in seconds; earlier times are left out as nonsense."""
 
-_MEANINGLESS: Final = 86_400.0
+_AHEAD: Final = 86_400.0
 """Seconds that a time may lie in the future, for clocks and zones that differ."""
 
 _TWICE: Final = "two entries have one name"
@@ -125,7 +126,7 @@ class Staging:
         return StorageError(
             f"{printable(self.budget.archive.name)} is not unpacked: "
             + ("the disk is full" if full else f"a file cannot be written ({error.strerror})"),
-            got=f"the entry {printable(name)!r}",
+            got=f"the entry '{printable(name)}'",
             remedy="make room, or choose a folder on a larger disk" if full else "choose a folder you may write to",
         )
 
@@ -140,7 +141,7 @@ class Staging:
         except FileExistsError:
             # Folders of two spellings are one where the disk does not tell A from a.
             if not path.is_dir():
-                raise self.refuse(name, f"{printable(str(place))!r} is a file and a folder") from None
+                raise self.refuse(name, f"'{printable(str(place))}' is a file and a folder") from None
         except OSError as error:
             raise self.unwritable(name, error) from None
         self._made.add(place)
@@ -184,11 +185,16 @@ class Entry:
             return
         descriptor, self._descriptor = self._descriptor, None
         try:
-            os.fchmod(descriptor, 0o644)
-            if self._modified is not None and _OLDEST <= self._modified <= time.time() + _MEANINGLESS:
-                os.utime(descriptor, (self._modified, self._modified))
+            # Some disks of the network have neither modes nor times to set.
+            with suppress(OSError):
+                os.fchmod(descriptor, 0o644)
+                if self._modified is not None and _OLDEST <= self._modified <= time.time() + _AHEAD:
+                    os.utime(descriptor, (self._modified, self._modified))
         finally:
-            os.close(descriptor)
+            try:
+                os.close(descriptor)
+            except OSError as error:
+                raise self._staging.unwritable(self._name, error) from None
 
     def __enter__(self) -> "Entry":
         return self

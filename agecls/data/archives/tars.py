@@ -4,6 +4,8 @@ import tarfile
 from pathlib import Path
 from typing import IO, Final, Literal, cast, get_args
 
+import zstandard
+
 from agecls.data.archives.kind import Squeezed, open_squeezed
 from agecls.data.archives.refusals import damaged, refused
 from agecls.data.archives.staging import CHUNK, Staging
@@ -31,8 +33,13 @@ def read_tar(archive: Path, kind: TarKind, staging: Staging) -> None:
     squeezed = kind.partition(".")[2]
     with archive.open("rb") as raw:
         if squeezed in get_args(Squeezed):
-            with open_squeezed(raw, squeezed) as stream:  # type: ignore[arg-type]
-                _read(archive, raw, _Forward(stream), staging)
+            try:
+                with open_squeezed(raw, squeezed) as stream:  # type: ignore[arg-type]
+                    _read(archive, raw, _Forward(stream), staging)
+            except zstandard.ZstdError as error:
+                if "too much memory" in str(error):
+                    raise NotImplementedError("zstd --long with a window above 128 MB") from None
+                raise
         else:
             staging.budget.expect(0, archive.stat().st_size - tarfile.RECORDSIZE)
             _read(archive, raw, _Forward(raw), staging)

@@ -71,7 +71,7 @@ def unpack(archive: Path, into: Path, say: Callable[[str], None], limits: Limits
             got=f"a file of {size:,} bytes",
             remedy=f"name a {', '.join(get_args(Kind))}",
         )
-    with hidden_folder(into, say) as folder, progress(f"unpacking {printable(archive.name)}", size) as advance:
+    with hidden_folder(into, say) as folder, progress("unpacking", size) as advance:
         staging = Staging(folder, Budget(archive, folder, limits), advance)
         with read_with_care(archive):
             _read(archive, kind, staging)

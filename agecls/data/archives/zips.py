@@ -30,7 +30,7 @@ def read_zip(archive: Path, staging: Staging) -> None:
             _check(each, staging)
         for each in entries:
             name = _name(each)
-            if name.endswith(("/", "\\")):
+            if name.endswith(("/", "\\")) or (stat.S_ISDIR(each.external_attr >> 16) and not each.file_size):
                 staging.add_folder(name)
                 continue
             with zipped.open(each) as packed, staging.add_file(name, _modified(each)) as file:

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import py7zr
 import pytest
+import zstandard
 from packed import FAMILIES, KINDS, Item, Special, pack, rar3, rar5, squeeze, tar_bytes
 
 from agecls.data.archives import Kind, Limits, unpack
@@ -72,11 +73,11 @@ NAMES = {
     "backslashes upwards": ("..\\..\\escape.jpg", "leads out of the folder", "escape.jpg"),
     "backslashes to a drive": ("C:\\escape.jpg", "letter of a drive", "escape.jpg"),
     "a share": ("\\\\server\\share\\escape.jpg", "absolute", "escape.jpg"),
-    "a break of line": ("faces/a\nb.jpg", "control character or a break of line", "a\\\\nb.jpg"),
-    "a carriage return": ("a\rb.jpg", "control character or a break of line", "a\\\\rb.jpg"),
-    "an escape sequence": ("a\x1b[31mb.jpg", "control character or a break of line", "a\\\\x1b[31mb.jpg"),
-    "Unicode's break of line": ("a\u2028b.jpg", "control character or a break of line", "a\\\\u2028b.jpg"),
-    "a C1 control character": ("a\x9bb.jpg", "control character or a break of line", "a\\\\x9bb.jpg"),
+    "a break of line": ("faces/a\nb.jpg", "control character or a break of line", "a\\nb.jpg"),
+    "a carriage return": ("a\rb.jpg", "control character or a break of line", "a\\rb.jpg"),
+    "an escape sequence": ("a\x1b[31mb.jpg", "control character or a break of line", "a\\x1b[31mb.jpg"),
+    "Unicode's break of line": ("a\u2028b.jpg", "control character or a break of line", "a\\u2028b.jpg"),
+    "a C1 control character": ("a\x9bb.jpg", "control character or a break of line", "a\\x9bb.jpg"),
     "too long a name": ("n" * 260 + ".jpg", "longer than 255 bytes", "(264 characters)"),
     "too long a name of few characters": ("\u5e74" * 90 + ".jpg", "longer than 255 bytes", "\u5e74\u5e74"),
     "too deep": ("d/" * 40 + "a.jpg", "41 folders deep", "d/d/d"),
@@ -104,13 +105,13 @@ def test_hostile_names_of_folders_refuse_the_archive(place: Place, name: str, ki
 def test_names_that_are_no_utf8_refuse_a_tar(place: Place, form: int) -> None:
     archive = place.archive("tar")
     archive.write_bytes(tar_bytes([Item("caf\udce9.jpg")], form=form))
-    place.refuses(archive, "no UTF-8", "caf\\\\udce9.jpg")
+    place.refuses(archive, "no UTF-8", "caf\\udce9.jpg")
 
 
 def test_a_name_that_goes_on_behind_a_zero_byte_refuses_a_zip(place: Place) -> None:
     archive = pack(place.archive("zip"), "zip", [Item("good.jpg+../../x")])
     archive.write_bytes(archive.read_bytes().replace(b"good.jpg+", b"good.jpg\0"))
-    place.refuses(archive, "control character", "good.jpg\\\\x00")
+    place.refuses(archive, "control character", "good.jpg\\x00")
 
 
 SPECIALS: dict[str, tuple[Special, str, tuple[Kind, ...]]] = {
@@ -460,23 +461,19 @@ def test_a_way_of_packing_that_cannot_be_read_says_so(place: Place) -> None:
     place.refuses(place.archive("zip"), "packed in a way that cannot be read here", "pack it again")
 
 
+def test_a_zstd_window_of_gigabytes_says_so(place: Place) -> None:
+    """As ``zstd --long=31`` writes it; zstd itself asks to be told before it takes so much memory."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=28, enable_ldm=True)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    place.archive("tar.zst").write_bytes(packer.compress(tar_bytes(PLAIN)) + packer.flush())
+    place.refuses(place.archive("tar.zst"), "packed in a way that cannot be read here", "window above 128 MB")
+
+
 def test_what_is_no_archive_is_refused(place: Place) -> None:
     (place.top / "packed" / "faces.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     place.refuses(place.top / "packed" / "faces.jpg", "no archive", "tar.zst")
     (place.top / "packed" / "empty.zip").write_bytes(b"")
     place.refuses(place.top / "packed" / "empty.zip", "no archive")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte in memory."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
