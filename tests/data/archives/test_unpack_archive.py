@@ -321,7 +321,7 @@ def test_a_link_named_like_a_leftover_is_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "a.txt").read_text() == "mine"
 
 
-def test_100_000_tiny_files_are_unpacked_or_refused_before_the_first(tmp_path: Path, memory: Path) -> None:
+def test_100_000_tiny_files_are_unpacked_or_refused_before_the_first(tmp_path: Path, quick_disk: Path) -> None:
     items = [Item(f"{number % 100}/{number}.txt", b"" if number % 10 else b"x") for number in range(100_000)]
     archive = tmp_path / "tiny.tar.zst"
     archive.write_bytes(squeeze(tar_bytes(items), "tar.zst"))
