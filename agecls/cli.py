@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from agecls import __version__
-from agecls.commands import audit, cache, evaluate, hierarchy, models, predict, pull, push, search_bins, split, train
+from agecls.commands import (
+    audit,
+    cache,
+    doctor,
+    evaluate,
+    hierarchy,
+    models,
+    predict,
+    pull,
+    push,
+    search_bins,
+    split,
+    train,
+)
 from agecls.errors import AgeclsError
 from agecls.screen import results, show_error
 
@@ -28,6 +41,7 @@ app.command(epilog=pull.EXAMPLE)(pull.pull)
 app.command(epilog=push.EXAMPLE)(push.push)
 app.command(epilog=models.EXAMPLE)(models.models)
 app.command(epilog=cache.EXAMPLE)(cache.cache)
+app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 
 
 def _print_version(asked: bool) -> None:
