@@ -207,7 +207,8 @@ class _B2Store:
             found = told(error, doing, f"{self.name}/{key}".rstrip("/"), self.name)
         else:
             return
-        raise found
+        # In a traceback, the error that this one replaces would be shown with all it says.
+        raise found from None
 
 
 def _stored(answer: dict[str, Any]) -> Stored:
