@@ -212,7 +212,8 @@ def _fetch(task: _Task, source: str) -> None:
     wanted = [each for each in task.wanted if not _is_unpacked(task, each)]
     sizes = [each.stored.size for each in wanted]
     total = None if None in sizes else sum(size for size in sizes if size is not None)
-    small, large = [], []
+    small: list[Wanted] = []
+    large: list[Wanted] = []
     for each in wanted:
         (small if len(wanted) > 1 and (each.stored.size or 0) <= task.manner.part else large).append(each)
     with progress_bytes(f"pulling {PurePosixPath(source).name or source}", total) as advance:

@@ -26,7 +26,7 @@ def pull(
         bool, typer.Option("--unpack/--no-unpack", help="Whether archives are unpacked where they land.")
     ] = True,
     keep: Annotated[bool, typer.Option("--keep", help="Keep an archive once it is unpacked.")] = False,
-    connections: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Connections at a time.")] = 8,
+    connections: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Connections at a time.")] = 4,
     json: Json = None,
 ) -> None:
     """Fetch a file, an archive, or all below a prefix; verify it, and unpack what is an archive.

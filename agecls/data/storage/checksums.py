@@ -20,7 +20,7 @@ LONGEST_LIST: Final = 1 << 20
 """Bytes of such a file that are read at most."""
 
 BLOCK: Final = 1 << 20
-"""Bytes hashed at a time; hashlib lets other threads run meanwhile."""
+"""Bytes hashed at a time. hashlib lets other threads run meanwhile, and a block this size stays in the cache."""
 
 _LINE: Final = re.compile(r"\\?([0-9a-fA-F]{64})(?:[ \t]+\*?(.*))?")
 _BSD_LINE: Final = re.compile(r"SHA256 ?\((.*)\) ?= ?([0-9a-fA-F]{64})")
@@ -69,11 +69,16 @@ def read_list(text: str, name: str) -> str:
 
 
 class Hasher:
-    """Hashes a file by several algorithms as it grows, in order."""
+    """Hashes a file by several algorithms as it grows, in order.
 
-    def __init__(self, algorithms: Iterable[Algorithm]) -> None:
+    Args:
+        algorithms: to hash by.
+        size: of the file in bytes, as far as it is known.
+    """
+
+    def __init__(self, algorithms: Iterable[Algorithm], size: int | None) -> None:
         self._sums = {each: hashlib.new(each, usedforsecurity=False) for each in algorithms}
-        self._block = memoryview(bytearray(BLOCK))
+        self._block = memoryview(bytearray(BLOCK if size is None else min(BLOCK, max(1, size))))
         self.position = 0
         """Bytes hashed so far."""
 
@@ -86,7 +91,7 @@ class Hasher:
         """
         begun = self.position
         while self.position < end:
-            read = os.preadv(file, [self._block[: min(BLOCK, end - self.position)]], self.position)
+            read = os.preadv(file, [self._block[: min(len(self._block), end - self.position)]], self.position)
             if not read:
                 break
             for each in self._sums.values():
@@ -114,9 +119,9 @@ def hash_file(path: Path, algorithms: Iterable[Algorithm]) -> dict[Algorithm, st
     Raises:
         OSError: it cannot be read.
     """
-    hasher = Hasher(algorithms)
+    hasher = Hasher(algorithms, path.stat().st_size)
     with path.open("rb", buffering=0) as file:
-        while hasher.hash_to(file.fileno(), hasher.position + 64 * BLOCK):
+        while hasher.hash_to(file.fileno(), hasher.position + BLOCK):
             pass
     return hasher.values
 

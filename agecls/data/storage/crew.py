@@ -49,13 +49,8 @@ class Crew:
         if self.stop.is_set() or (self._above is not None and self._above.is_set()):
             raise StoppedError
 
-    def tell(self) -> None:
-        """Wake whoever waits for the crew."""
-        with self._news:
-            self._news.notify_all()
-
     def wait(self, seconds: float) -> bool:
-        """Wait for news for so long at most; return whether a thread still works.
+        """Wait so long at most, less where a thread ends; return whether one was at work when the waiting began.
 
         Raises:
             Exception: the first error of a thread.

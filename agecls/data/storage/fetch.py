@@ -150,22 +150,22 @@ class Fetcher:
             return Fetched(target, target.stat().st_size, values, said_by, False, stored)
         if target.exists() or target.is_symlink():
             self._say(f"{target} is there and is not {source}: it is replaced")
-        for _ in range(2):
+        values, part = self._bring(stored, wanted.name, expected)
+        if wrong := first_wrong(expected, values):
+            self._give_back(part)
+            self._say(f"{source} came with other bytes than {wrong.said_by} says; fetching all of it anew")
             values, part = self._bring(stored, wanted.name, expected)
-            wrong = first_wrong(expected, values)
-            if wrong is None:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                part.finish(target)
-                records.note(wanted.name, source, stored, values, kept=wanted.kept)
-                return Fetched(target, target.stat().st_size, values, said_by, True, stored)
-            self._advance(-part.held)
-            part.discard()
-            self._say(f"{source} came with other bytes than {wrong.said_by} says; all of it was deleted")
-        raise StorageError(
-            f"{source} does not hash to what {wrong.said_by} says",
-            got=f"{wrong.algorithm} {values[wrong.algorithm]} instead of {wrong.value}, twice; nothing of it was kept",
-            remedy="look whether the checksum belongs to this very file; if it does, the file is damaged where it lies",
-        )
+        if wrong := first_wrong(expected, values):
+            self._give_back(part)
+            raise StorageError(
+                f"{source} does not hash to what {wrong.said_by} says",
+                got=f"{wrong.algorithm} {values[wrong.algorithm]} instead of {wrong.value}, twice; nothing was kept",
+                remedy="look whether the checksum belongs to this very file; if so, the file is damaged where it lies",
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.finish(target)
+        records.note(wanted.name, source, stored, values, kept=wanted.kept)
+        return Fetched(target, target.stat().st_size, values, said_by, True, stored)
 
     def _bring(self, stored: Stored, name: str, expected: Sequence[Checksum]) -> tuple[dict[Algorithm, str], PartFile]:
         """All bytes of one version, in a part file, and what they hash to."""
@@ -192,11 +192,14 @@ class Fetcher:
                 return move.run(algorithms_for(expected), self._keep_on), part
             except BaseException as error:
                 if not parted or isinstance(error, ChangedError):
-                    self._advance(-part.held)
-                    part.discard()
+                    self._give_back(part)
                 raise
 
         return patiently(transfer, f"reading {source}", self._manner.patience, self._say)
+
+    def _give_back(self, part: PartFile) -> None:
+        self._advance(-part.held)
+        part.discard()
 
     def _place(self, stored: Stored) -> str:
         return place_in(self._store, stored.key)

@@ -112,7 +112,7 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def open_store(place: Place, *, checked: bool = False, silence: float = 60.0, connections: int = 8) -> Store:
+def open_store(place: Place, *, checked: bool = False, silence: float = 60.0, connections: int = 4) -> Store:
     """The store of a place; nothing is asked of it yet.
 
     Args:

@@ -3,13 +3,14 @@
 import errno
 import os
 import shutil
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from agecls.data.storage.checksums import Algorithm, Hasher
+from agecls.data.storage.checksums import BLOCK, Algorithm, Hasher
 from agecls.data.storage.crew import Crew
 from agecls.data.storage.part_file import PartFile
 from agecls.data.storage.retry import Calm, Patience, Say, patiently
@@ -20,15 +21,22 @@ SAVING: Final = 0.5
 """Seconds between two notes of what is held."""
 
 
+FAST: Final = 250e6
+"""Bytes a second over one connection from which on others would take more from the processor than they bring."""
+
+
 @dataclass(frozen=True)
 class Manner:
     """How objects are fetched."""
 
-    connections: int = 8
+    connections: int = 4
     """Connections at a time."""
 
-    part: int = 16_000_000
+    part: int = 32_000_000
     """Bytes of a part; an object of more than one is read in parallel."""
+
+    alone: float = 0.5
+    """Seconds that the first connection of an object has to show that it is fast enough alone."""
 
     patience: Patience = field(default_factory=Patience)
     """How failures are borne with."""
@@ -53,6 +61,9 @@ class Transfer:
         self._say, self._advance = Calm(say), advance
         self._doing = f"reading {place_in(store, stored.key)}"
         self._waiting = deque(part.missing)
+        self._writing = threading.Lock()
+        self._first = threading.Lock()
+        self._others_wanted = threading.Event()
 
     def run(self, algorithms: Iterable[Algorithm], keep_on: Callable[[], None]) -> dict[Algorithm, str]:
         """Fetch what is missing and return the checksums of the whole, read back from the file in order.
@@ -66,7 +77,9 @@ class Transfer:
             ChangedError: it has become another object.
             StorageError: it cannot be read, or there is no room.
         """
-        hasher, saved = Hasher(algorithms), time.monotonic()
+        hasher = Hasher(algorithms, self._stored.size)
+        begun = saved = time.monotonic()
+        before = self._part.held
         with (
             self._part.path.open("rb", buffering=0) as file,
             Crew(self._work, min(self._manner.connections, len(self._waiting))) as crew,
@@ -75,27 +88,30 @@ class Transfer:
                 working = True
                 while True:
                     keep_on()
-                    reach = self._part.reach(hasher.position)
-                    if hasher.hash_to(file.fileno(), min(reach, hasher.position + (8 << 20))):
+                    ready = self._part.reach(hasher.position) - hasher.position
+                    if ready >= BLOCK or (ready and not working):
+                        hasher.hash_to(file.fileno(), hasher.position + min(ready, BLOCK))
                         continue
                     if not working:
                         break
-                    working = crew.wait(0.05)
-                    if time.monotonic() - saved > SAVING:
+                    working = crew.wait(0.02)
+                    now = time.monotonic()
+                    if now - begun >= self._manner.alone and self._part.held - before < FAST * (now - begun):
+                        self._others_wanted.set()
+                    if now - saved > SAVING:
                         self._part.save()
-                        saved = time.monotonic()
+                        saved = now
                 crew.wait(0)
             finally:
+                self._others_wanted.set()
                 self._part.save()
         return hasher.values
 
     def _work(self, crew: Crew) -> None:
+        if not self._first.acquire(blocking=False):
+            self._others_wanted.wait()
         with self._part.path.open("r+b", buffering=0) as file:
-            while self._waiting:
-                try:
-                    index = self._waiting.popleft()
-                except IndexError:  # another thread was quicker
-                    return
+            while (index := self._next()) is not None:
                 if self._part.part is None:
                     self._read(crew, file.fileno(), index)
                     continue
@@ -107,6 +123,14 @@ class Transfer:
                     moved=lambda index=index: self._part.have[index],  # type: ignore[misc]
                     stop=crew.stop,
                 )
+
+    def _next(self) -> int | None:
+        """A part that nobody has begun with; None where there is none, which those that wait may know too."""
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            self._others_wanted.set()
+            return None
 
     def _read(self, crew: Crew, file: int, index: int) -> None:
         """Read what is missing of a part, from where it broke off."""
@@ -122,7 +146,6 @@ class Transfer:
                 self._write(file, piece, start + part.have[index])
                 part.have[index] += len(piece)
                 self._advance(len(piece))
-                crew.tell()
         finally:
             if close := getattr(pieces, "close", None):
                 close()
@@ -134,9 +157,11 @@ class Transfer:
     def _write(self, file: int, piece: bytes, position: int) -> None:
         view = memoryview(piece)
         try:
-            while view:
-                written = os.pwrite(file, view, position)
-                view, position = view[written:], position + written
+            # The kernel lets one thread at a time write to a file, and the others spin: better they sleep here.
+            with self._writing:
+                while view:
+                    written = os.pwrite(file, view, position)
+                    view, position = view[written:], position + written
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise

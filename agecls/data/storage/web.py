@@ -20,7 +20,7 @@ from agecls.data.storage.store import ChangedError, PassingError, Stored
 from agecls.data.storage.web_answers import FAILURES, failure, refuse_status
 from agecls.errors import StorageError
 
-PIECE: Final = 1 << 20
+PIECE: Final = 1 << 19
 """Bytes taken from a connection at a time at most."""
 
 HOPS: Final = 10
@@ -46,7 +46,7 @@ class WebStore:
     """
 
     def __init__(
-        self, base: str, query: str = "", *, checked: bool = False, silence: float = 60.0, connections: int = 8
+        self, base: str, query: str = "", *, checked: bool = False, silence: float = 60.0, connections: int = 4
     ) -> None:
         self._base, self._query, self._checked, self._silence = base, query, checked, silence
         self._reached = False
