@@ -1,6 +1,7 @@
 """The start script of rented boxes, run for real on drawn faces, with a folder as the bucket: it is killed, comes back
 on another box, and ends with a scored and pushed run. And the guide to such boxes: its commands and variables exist."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 import typer
+from b2_server import BUCKET, B2Server
 
 from agecls.cli import app
 from agecls.config_files import load_config
@@ -23,25 +25,27 @@ from agecls.data.split import Split
 
 TOP = Path(__file__).parents[1]
 SCRIPT = TOP / "scripts" / "onstart"
+PATIENCE = 600
+"""Seconds after which something hangs, also on a machine that has much else to do."""
+
 GUIDE = (TOP / "docs" / "gpu-box.md").read_text(encoding="utf-8")
-SECRETS = {"B2_APPLICATION_KEY_ID": "0021b5a9c0ffee0000000001", "B2_APPLICATION_KEY": "K002ThisKeyMustNeverBeShown"}
+KEY_OF_THE_GUIDE = "listBuckets,listFiles,readFiles,writeFiles"
 
 
 class Box:
-    """A rented box: a folder of its own, the bucket, and the variables that were given."""
+    """A rented box: a folder of its own, and the variables that were given."""
 
-    def __init__(self, folder: Path, bucket: Path, variables: dict[str, str]) -> None:
+    def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
-        self.bucket = bucket
         folder.mkdir(parents=True, exist_ok=True)
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("AGECLS_", "B2_"))}
-        # The environment that runs these tests is the one that the script finds in the checkout.
+        # The environment that runs these tests is the one that the script would find in the checkout.
         kept = {"AGECLS_CACHE": os.environ["AGECLS_CACHE"], "AGECLS_VENV": str(Path(sys.executable).parents[1])}
-        given = {"AGECLS_RUN": str(bucket / "runs" / "gender"), "AGECLS_WORK": str(folder), **SECRETS, **variables}
-        self.environment = {**plain, "OMP_NUM_THREADS": "1", **kept, **given}
+        self.environment = {**plain, "OMP_NUM_THREADS": "1", **kept, "AGECLS_WORK": str(folder), **variables}
+        self.started: list[subprocess.Popen[str]] = []
 
     def start(self, **variables: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [SCRIPT],
             cwd=self.folder,
             env={**self.environment, **variables},
@@ -51,11 +55,20 @@ class Box:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
 
     def run(self, **variables: str) -> tuple[int, str]:
         process = self.start(**variables)
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=PATIENCE)
         return process.returncode, said
+
+    def end(self) -> None:
+        """Leave nothing running, whatever became of the test."""
+        for process in self.started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate(timeout=PATIENCE)
 
 
 def wait_for_line(process: "subprocess.Popen[str]", pattern: str) -> str:
@@ -71,7 +84,7 @@ def wait_for_line(process: "subprocess.Popen[str]", pattern: str) -> str:
 
 def wait_for_epochs(run: Path, epochs: int) -> None:
     """Wait until a run in the bucket has come so far, and can be gone on with."""
-    end = time.monotonic() + 90
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if (run / "last.ckpt").is_file() and reached(run) >= epochs:
             return
@@ -90,22 +103,47 @@ def all_text(folder: Path) -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.log")) if path.is_file())
 
 
-@pytest.fixture(scope="session")
-def bucket_data(drawn_faces: Path, drawn_split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that stands for a bucket, with an archive of faces and their split."""
-    bucket = tmp_path_factory.mktemp("bucket")
-    (bucket / "data").mkdir()
-    subprocess.run(["tar", "-cf", bucket / "data" / "faces.tar", "-C", drawn_faces, "."], check=True)
-    subprocess.run(["cp", "-r", drawn_split.folder, bucket / "split"], check=True)
-    return bucket
+@pytest.fixture
+def rent() -> Iterator[Callable[..., Box]]:
+    """Rent a box: ``rent(folder, VARIABLE=value)``."""
+    boxes: list[Box] = []
+
+    def get(folder: Path, **variables: str) -> Box:
+        boxes.append(Box(folder, **variables))
+        return boxes[-1]
+
+    yield get
+    for box in boxes:
+        box.end()
+
+
+@pytest.fixture(scope="module")
+def server(drawn_faces: Path, drawn_split: Split, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B2Server]:
+    """Backblaze on loopback, its bucket with an archive of faces and their split."""
+    archive = tmp_path_factory.mktemp("packed") / "faces.tar"
+    subprocess.run(["tar", "-cf", archive, "-C", drawn_faces, "."], check=True)
+    with B2Server() as running:
+        running.put("data/faces.tar", archive.read_bytes())
+        for path in drawn_split.folder.iterdir():
+            running.put(f"splits/drawn/{path.name}", path.read_bytes())
+        yield running
+
+
+@pytest.fixture(scope="module")
+def keys(server: B2Server) -> dict[str, str]:
+    """What the environment holds of a key that may do what the guide says, and no more."""
+    assert KEY_OF_THE_GUIDE in GUIDE
+    environment = server.environment(server.make_key(KEY_OF_THE_GUIDE.split(","), [BUCKET]))
+    return {**environment, "AGECLS_RETRY_SECONDS": "0.01"}
 
 
 @pytest.fixture
-def variables(bucket_data: Path, tiny: tuple[str, ...]) -> dict[str, str]:
+def variables(keys: dict[str, str], tiny: tuple[str, ...]) -> dict[str, str]:
     settings = [each for each in tiny if not each.startswith("train.epochs")]
     return {
-        "AGECLS_DATA": str(bucket_data / "data" / "faces.tar"),
-        "AGECLS_SPLIT": str(bucket_data / "split"),
+        **keys,
+        "AGECLS_DATA": f"b2://{BUCKET}/data/faces.tar",
+        "AGECLS_SPLIT": f"b2://{BUCKET}/splits/drawn",
         "AGECLS_TASK": "gender",
         "AGECLS_BINS": "4",
         "AGECLS_CONFIG": "agecnn-cpu",
@@ -116,24 +154,24 @@ def variables(bucket_data: Path, tiny: tuple[str, ...]) -> dict[str, str]:
 
 
 def test_a_box_that_is_killed_and_one_that_is_stopped_go_on_to_the_end(
-    variables: dict[str, str], tmp_path: Path
+    variables: dict[str, str], rent: Callable[..., Box], tmp_path: Path
 ) -> None:
-    bucket = tmp_path / "bucket"
-    run = bucket / "runs" / "gender"
-    stopped = tmp_path / "stopped"
+    runs, stopped = tmp_path / "runs", tmp_path / "stopped"
+    run = runs / "gender"
+    variables["AGECLS_RUN"] = str(run)
     variables["AGECLS_STOP"] = f"touch {stopped}"
 
     # Lost without a word, in the middle of the training.
-    lost = Box(tmp_path / "lost", bucket, variables).start()
+    lost = rent(tmp_path / "lost", **variables).start()
     wait_for_epochs(run, 2)
     os.killpg(lost.pid, signal.SIGKILL)
-    lost.communicate(timeout=60)
+    lost.communicate(timeout=PATIENCE)
     assert reached(run) < 40
     assert json.loads((run / "run.json").read_text(encoding="utf-8"))["status"] == "training"
     assert not stopped.exists()
 
     # Another box, of which only the bucket is known; outbid in the middle, with a warning.
-    box = Box(tmp_path / "box", bucket, variables)
+    box = rent(tmp_path / "box", **variables)
     before = reached(run)
     outbid = box.start()
     said = wait_for_line(outbid, r"^epoch \d+/40")
@@ -142,7 +180,7 @@ def test_a_box_that_is_killed_and_one_that_is_stopped_go_on_to_the_end(
     assert first
     assert int(first[1]) > before
     outbid.terminate()
-    said = outbid.communicate(timeout=60)[0]
+    said = outbid.communicate(timeout=PATIENCE)[0]
     assert outbid.returncode == 143
     assert "stopped by a signal in step 'train, evaluate, push'" in said
     assert json.loads((run / "run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
@@ -161,54 +199,69 @@ def test_a_box_that_is_killed_and_one_that_is_stopped_go_on_to_the_end(
     assert not (run / "evaluate-test.json").exists()
 
     # The logs of all but the lost box are there, and none holds a key.
-    logs = sorted((bucket / "runs" / "gender.log").glob("start-*.log"))
+    logs = sorted((runs / "gender.log").glob("start-*.log"))
     assert len(logs) >= 2
-    text = all_text(bucket)
+    text = all_text(runs)
     assert "== check the split" in text
-    for secret in SECRETS.values():
-        assert secret not in text
-        assert secret not in said
+    for name in ("B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY"):
+        assert variables[name] not in text + said
 
 
 def test_each_variant_is_a_run_of_its_own_and_one_that_fails_holds_up_no_other(
-    variables: dict[str, str], tmp_path: Path
+    variables: dict[str, str], rent: Callable[..., Box], server: B2Server, tmp_path: Path
 ) -> None:
-    bucket = tmp_path / "bucket"
+    variables["AGECLS_RUN"] = f"b2://{BUCKET}/runs/gender"
     variables["AGECLS_SET"] = variables["AGECLS_SET"].replace("train.epochs=40", "train.epochs=1")
     variables["AGECLS_VARIANTS"] = "plain: ; broken: network.layers=many\nwide: network.features=16"
     variables["CUDA_VISIBLE_DEVICES"] = "0,1"
     variables["AGECLS_EVALUATE"] = "none"
-    code, said = Box(tmp_path / "box", bucket, variables).run()
+    code, said = rent(tmp_path / "box", **variables).run()
     assert code == 1
     assert "onstart: broken: started on GPU 1" in said
     assert "onstart: broken: FAILED" in said
-    features = {}
+    there, features = server.objects(), {}
     for name in ("plain", "wide"):
         assert f"onstart: {name}: started on GPU 0" in said
         assert f"onstart: {name}: finished and pushed" in said
-        record = json.loads((bucket / "runs" / f"gender-{name}" / "run.json").read_text(encoding="utf-8"))
+        record = json.loads(there[f"runs/gender-{name}/run.json"])
         assert record["status"] == "finished"
         features[name] = record["config"]["network"]["features"]
     assert features == {"plain": 8, "wide": 16}
-    assert "network.layers" in (bucket / "runs" / "gender.log" / "broken.log").read_text(encoding="utf-8")
-    assert not (bucket / "runs" / "gender-broken").exists()
+    assert b"network.layers" in there["runs/gender.log/broken.log"]
+    assert not [name for name in there if name.startswith("runs/gender-broken/")]
+    for secret in (variables["B2_APPLICATION_KEY_ID"], variables["B2_APPLICATION_KEY"]):
+        assert secret not in said
+        assert not [name for name, content in there.items() if secret.encode() in content]
 
 
 def test_a_failed_step_is_named_logged_without_secrets_and_stops_the_box(
-    variables: dict[str, str], tmp_path: Path
+    variables: dict[str, str], rent: Callable[..., Box], tmp_path: Path
 ) -> None:
-    bucket, stopped = tmp_path / "bucket", tmp_path / "stopped"
-    variables["AGECLS_DATA"] = str(tmp_path / "faces-K002ThisKeyMustNeverBeShown.tar")
-    box = Box(tmp_path / "box", bucket, variables)
+    runs, stopped, key = tmp_path / "runs", tmp_path / "stopped", variables["B2_APPLICATION_KEY"]
+    variables["AGECLS_RUN"] = str(runs / "gender")
+    variables["AGECLS_DATA"] = str(tmp_path / f"faces-{key}.tar")
+    box = rent(tmp_path / "box", **variables)
     code, said = box.run(AGECLS_STOP=f"touch {stopped}; echo gone")
     assert code == 2
     assert "onstart: FAILED in step 'pull the data' (exit code 2)" in said
     assert "the box is stopped in 0 minutes" in said
     assert stopped.exists()
     assert "faces-[secret].tar" in said
-    kept = all_text(bucket)
+    kept = all_text(runs)
     assert "FAILED in step 'pull the data'" in kept
-    assert SECRETS["B2_APPLICATION_KEY"] not in said + kept + all_text(box.folder)
+    assert key not in said + kept + all_text(box.folder)
+
+
+def test_keys_that_do_not_work_end_the_box_at_its_first_step(
+    variables: dict[str, str], rent: Callable[..., Box], tmp_path: Path
+) -> None:
+    variables["B2_APPLICATION_KEY"] = "K005AnotherKeyThanTheRightOne"
+    variables["AGECLS_RUN"] = str(tmp_path / "runs" / "gender")
+    code, said = rent(tmp_path / "box", **variables).run()
+    assert code == 1
+    assert "FAILED in step 'doctor'" in said
+    assert "the box is left running" in said
+    assert variables["B2_APPLICATION_KEY"] not in said
 
 
 REFUSED = [
@@ -232,16 +285,18 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("given", "said"), REFUSED)
-def test_variables_that_cannot_be_used_are_refused_by_name(given: dict[str, str], said: str, tmp_path: Path) -> None:
-    code, text = Box(tmp_path / "box", tmp_path / "bucket", {}).run(**given)
+def test_variables_that_cannot_be_used_are_refused_by_name(
+    given: dict[str, str], said: str, rent: Callable[..., Box], tmp_path: Path
+) -> None:
+    code, text = rent(tmp_path / "box", AGECLS_RUN=str(tmp_path / "runs" / "age")).run(**given)
     assert code == 2
     assert said in text
     assert "FAILED in step 'variables'" in text
     assert not list((tmp_path / "box").glob("runs/*"))
 
 
-def test_two_starts_on_one_box_do_not_meet(tmp_path: Path) -> None:
-    box = Box(tmp_path / "box", tmp_path / "bucket", {})
+def test_two_starts_on_one_box_do_not_meet(rent: Callable[..., Box], tmp_path: Path) -> None:
+    box = rent(tmp_path / "box", AGECLS_RUN=str(tmp_path / "runs" / "age"))
     with (box.folder / ".onstart.lock").open("w") as held:
         subprocess.run(["flock", "-n", str(held.fileno())], pass_fds=[held.fileno()], check=True)
         stopped = tmp_path / "stopped"
@@ -261,7 +316,7 @@ def test_every_variable_is_in_the_help_and_in_the_guide() -> None:
     listed = variables_of(helped)
     code = script.replace(helped.rstrip("\n"), "")
     # How it finds its environment is no setting of a training, and of the keys it has no need.
-    assert variables_of(code) - {"AGECLS_VENV"} == listed - SECRETS.keys()
+    assert variables_of(code) - {"AGECLS_VENV"} == listed - {"B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY"}
     table = "\n".join(line.split("|")[1] for line in GUIDE.splitlines() if line.startswith("| `"))
     assert listed <= variables_of(table)
     package = "\n".join(path.read_text(encoding="utf-8") for path in (TOP / "agecls").rglob("*.py"))
