@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from agecls.data.storage.other_runs import RECORD
 from agecls.data.storage.parcels import gather
 from agecls.data.storage.places import Place, open_store, parse_place
 from agecls.data.storage.retry import patience_of_environment, patiently
-from agecls.data.storage.send import RECORD, Sender, Sent
+from agecls.data.storage.send import Sender, Sent
 from agecls.errors import AgeclsError, UsageError
 from agecls.progress import progress_bytes
 
@@ -84,6 +85,8 @@ class Courier:
         probe = _sender(out or Path("run"), to, say)
         if out and not resume:
             probe.refuse_present()
+        elif out and out.is_dir():
+            probe.check(out)
         else:
             name = f"{probe.prefix}/{RECORD}"
             patiently(lambda: probe.store.find(name), f"asking {probe.store.name}", probe.patience, say)

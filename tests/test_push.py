@@ -260,6 +260,21 @@ def test_a_new_run_is_never_pushed_over_another_one(
     assert set(server.objects()) == {"runs/gender/last.ckpt", "runs/gender-4-1/last.ckpt"}
 
 
+def test_a_run_that_has_come_further_in_the_bucket_is_not_resumed_from_an_older_copy(
+    server: B2Server, workplace: Path, agecls: Command, train_arguments: list[object]
+) -> None:
+    assert agecls(*train_arguments).code == 0
+    assert agecls("push", "runs/gender", f"b2://{BUCKET}/runs").code == 0
+    before = server.objects()
+    record = json.loads((workplace / "runs/gender/run.json").read_text())
+    record["status"], record["metrics"]["epochs"] = "training", 1
+    (workplace / "runs/gender/run.json").write_text(json.dumps(record))
+    told = agecls(*train_arguments, "--resume", "--push", f"b2://{BUCKET}/runs")
+    assert told.code == 2
+    assert f"the run at b2://{BUCKET}/runs/gender has come further than runs/gender" in told.err
+    assert server.objects() == before
+
+
 def test_ctrl_c_pushes_once_more(server: B2Server, workplace: Path, train_arguments: list[object]) -> None:
     many = ["--set", "train.epochs=10000"]
     process = start(*train_arguments, *many, "--push", f"b2://{BUCKET}/runs", "--push-every", "1000")

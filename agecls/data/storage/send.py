@@ -3,20 +3,18 @@
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
+from agecls.data.storage.other_runs import refuse, refuse_other_runs, sum_there
 from agecls.data.storage.parcels import Parcel, gather, keep_records
 from agecls.data.storage.retry import Patience, patiently
 from agecls.data.storage.store import Store, Stored
 from agecls.errors import StorageError
-
-RECORD, LINEAGE, STATE = "run.json", "lineage.npz", ("last.ckpt", "model.safetensors")
-"""What makes a folder a run, what two runs of one name differ in, and what must not be another run's."""
 
 WORKERS: Final = 8
 """Files on their way at a time."""
@@ -83,37 +81,28 @@ class Sender:
         self._stop.clear()
         parcels, left_out = gather(path, self.prefix)
         sent = Sent(left_out=left_out)
-        there = self._listing(below=path.is_dir())
-        self._refuse_other_run(parcels, there)
+        there = self.check(path, parcels)
         with keep_records(parcels) as held:
             for _, turn in groupby(held, key=lambda parcel: parcel.turn):
                 self._deliver(list(turn), there, sent, on_file)
         return sent
 
+    def check(self, path: Path, parcels: Sequence[Parcel] | None = None) -> dict[str, Stored]:
+        """What is there already, once it is known to be an earlier state of what is here; raises what ``send`` does."""
+        found = gather(path, self.prefix)[0] if parcels is None else parcels
+        fresh = self._there is None
+        there = self._listing(below=path.is_dir())
+
+        def compare() -> None:
+            refuse_other_runs(self.store, found, there, self._sum, further=fresh)
+
+        patiently(compare, f"asking {self.store.name}", self.patience, self.say, stop=self._stop)
+        return there
+
     def refuse_present(self) -> None:
         """Raise ``StorageError`` where anything is there: a new run is never mixed with an older one."""
         if self._listing(below=True):
-            self._refuse(self.target, "a new run of this name would be mixed with it")
-
-    def _refuse_other_run(self, parcels: list[Parcel], there: dict[str, Stored]) -> None:
-        """A record over there must never stand beside another run's weights, nor weights beside another's lineage."""
-        here = {parcel.key: parcel.path for parcel in parcels}
-        for key, path in here.items():
-            folder, _, name = key.rpartition("/")
-            old = there.get(key)
-            if name == LINEAGE and old is not None and (old.sha1 or self._sum_there(old)) != self._sum(path)[1]:
-                self._refuse(folder, f"its {LINEAGE} is another one than that of {path.parent}")
-            for each in STATE if name == RECORD else ():
-                if f"{folder}/{each}" in there and f"{folder}/{each}" not in here:
-                    self._refuse(folder, f"it has {each}, and {path.parent} has none")
-
-    def _refuse(self, folder: str, got: str) -> NoReturn:
-        where = folder if folder.startswith(self.store.name) else f"{self.store.name}/{folder}"
-        raise StorageError(
-            f"another run is at {where}",
-            got=got,
-            remedy="give the run or the target another name; or pull that run, and go on with it by --resume",
-        )
+            refuse(self.target, "a new run of this name would be mixed with it")
 
     def _deliver(
         self, parcels: list[Parcel], there: dict[str, Stored], sent: Sent, on_file: Callable[[int], None]
@@ -150,7 +139,7 @@ class Sender:
                 return None
             except OSError as error:
                 raise StorageError(f"cannot read {parcel.path}", got=error.strerror or "") from None
-            if old is not None and old.size == size and (old.sha1 or self._sum_there(old)) == sha1:
+            if old is not None and old.size == size and (old.sha1 or sum_there(self.store, old)) == sha1:
                 return Stored(parcel.key, size, sha1=sha1), False
             self.store.write(parcel.path, parcel.key, sha1)
             return Stored(parcel.key, size, sha1=sha1), True
@@ -178,10 +167,3 @@ class Sender:
             if mark not in self._sums:
                 self._sums[mark] = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
         return status.st_size, self._sums[mark]
-
-    def _sum_there(self, stored: Stored) -> str:
-        """SHA-1 of an object whose store does not know it."""
-        digest = hashlib.sha1(usedforsecurity=False)
-        for piece in self.store.read(stored):
-            digest.update(piece)
-        return digest.hexdigest()

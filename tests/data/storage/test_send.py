@@ -1,6 +1,7 @@
 """Sending files: only what changed, nothing half, and in an order that never breaks a run over there."""
 
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -279,3 +280,29 @@ def test_another_run_of_the_same_name_is_neither_overwritten_nor_mixed_with(serv
         sender(open_bucket(BUCKET)).refuse_present()
     assert server.objects() == before
     Sender(open_bucket(BUCKET), "box/ag", QUICK, quiet).refuse_present()
+
+
+def test_a_run_that_has_come_further_over_there_is_not_set_back(server: B2Server, run: Path) -> None:
+    def reach(epochs: int) -> None:
+        write(run / "run.json", json.dumps({"metrics": {"epochs": epochs}}))
+
+    reach(7)
+    sender(open_bucket(BUCKET)).send(run)
+    before = server.objects()
+    reach(4)
+    write(run / "last.ckpt", "older")
+    with pytest.raises(StorageError, match="has come further than") as raised:
+        sender(open_bucket(BUCKET)).send(run)
+    assert raised.value.got == "7 epochs there, 4 here"
+    assert server.objects() == before
+    reach(8)
+    assert len(sender(open_bucket(BUCKET)).send(run).keys) == 2
+
+
+def test_a_store_that_fails_while_runs_are_compared_is_asked_again(server: B2Server, run: Path) -> None:
+    write(run / "run.json", json.dumps({"metrics": {"epochs": 1}}))
+    sender(open_bucket(BUCKET)).send(run)
+    server.fail("b2_download_file_by_id", after=3, times=2)
+    lines: list[str] = []
+    assert sender(open_bucket(BUCKET), lines.append).send(run).same == 5
+    assert len(lines) == 2
