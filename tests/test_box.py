@@ -133,7 +133,7 @@ class Box:
             target=command, args=(arguments, self.folder, self.environment, torch.get_num_threads())
         )
         process.start()
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not pushed():
             assert process.is_alive(), (self.folder / "talk").read_text()
             assert time.monotonic() < end

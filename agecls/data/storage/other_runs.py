@@ -41,7 +41,12 @@ def refuse_other_runs(
     for key, path in here.items():
         folder, _, name = key.rpartition("/")
         old = there.get(key)
-        if name == LINEAGE and old is not None and (old.sha1 or sum_there(store, old)) != sum_here(path)[1]:
+        if (
+            name == LINEAGE
+            and old is not None
+            and is_run(there, folder)
+            and (old.sha1 or sum_there(store, old)) != sum_here(path)[1]
+        ):
             refuse(f"{store.name}/{folder}", f"its {LINEAGE} is another one than that of {path.parent}")
         if name != RECORD:
             continue
@@ -50,6 +55,11 @@ def refuse_other_runs(
                 refuse(f"{store.name}/{folder}", f"it has {each}, and {path.parent} has none")
         if further and old is not None:
             _refuse_further(f"{store.name}/{folder}", path, b"".join(store.read(old)))
+
+
+def is_run(there: Mapping[str, Stored], folder: str) -> bool:
+    """Whether a run, or what only a run has, is in a folder; what was cut off before that is in nobody's way."""
+    return any(f"{folder}/{name}" in there for name in (RECORD, *STATE))
 
 
 def refuse(where: str, got: str) -> NoReturn:

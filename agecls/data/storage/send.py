@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from agecls.data.storage.other_runs import refuse, refuse_other_runs, sum_there
+from agecls.data.storage.other_runs import is_run, refuse, refuse_other_runs, sum_there
 from agecls.data.storage.parcels import Parcel, gather, keep_records
 from agecls.data.storage.retry import Patience, patiently
 from agecls.data.storage.store import Store, Stored
@@ -100,8 +100,8 @@ class Sender:
         return there
 
     def refuse_present(self) -> None:
-        """Raise ``StorageError`` where anything is there: a new run is never mixed with an older one."""
-        if self._listing(below=True):
+        """Raise ``StorageError`` where a run is there: a new one is never mixed with it."""
+        if is_run(self._listing(below=True), self.prefix):
             refuse(self.target, "a new run of this name would be mixed with it")
 
     def _deliver(

@@ -282,6 +282,14 @@ def test_another_run_of_the_same_name_is_neither_overwritten_nor_mixed_with(serv
     Sender(open_bucket(BUCKET), "box/ag", QUICK, quiet).refuse_present()
 
 
+def test_what_was_cut_off_before_it_was_a_run_is_in_nobodys_way(server: B2Server, run: Path) -> None:
+    server.put("box/age/lineage.npz", b"of other images")
+    server.put("box/age/tensorboard/events.0", b"")
+    sending = sender(open_bucket(BUCKET))
+    sending.refuse_present()
+    assert len(sending.send(run).keys) == 5
+
+
 def test_a_run_that_has_come_further_over_there_is_not_set_back(server: B2Server, run: Path) -> None:
     def reach(epochs: int) -> None:
         write(run / "run.json", json.dumps({"metrics": {"epochs": epochs}}))
