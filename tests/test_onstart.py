@@ -295,6 +295,18 @@ def test_variables_that_cannot_be_used_are_refused_by_name(
     assert not list((tmp_path / "box").glob("runs/*"))
 
 
+def test_a_failed_box_that_is_waiting_is_kept_by_ending_the_script(rent: Callable[..., Box], tmp_path: Path) -> None:
+    stopped = tmp_path / "stopped"
+    box = rent(tmp_path / "box", AGECLS_RUN="nowhere", AGECLS_STOP=f"touch {stopped}")
+    process = box.start()
+    said = wait_for_line(process, "the box is stopped in 15 minutes")
+    assert f"by kill {process.pid}" in said
+    process.terminate()
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 143
+    assert not stopped.exists()
+
+
 def test_two_starts_on_one_box_do_not_meet(rent: Callable[..., Box], tmp_path: Path) -> None:
     box = rent(tmp_path / "box", AGECLS_RUN=str(tmp_path / "runs" / "age"))
     with (box.folder / ".onstart.lock").open("w") as held:
