@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import re
 import tarfile
 import zlib
 from pathlib import Path
@@ -43,6 +44,8 @@ _TAR_NAMES: Final[dict[Squeezed, tuple[str, ...]]] = {
     "xz": (".tar.xz", ".txz"),
     "zst": (".tar.zst", ".tzst"),
 }
+
+_OCTAL: Final = re.compile(rb"[ \0]*[0-7]+[ \0]*")
 
 BROKEN: Final = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 """What the decompressors raise on damaged bytes."""
@@ -113,8 +116,8 @@ def _tar_in(file: Path, squeezed: Squeezed) -> Kind | None:
 
 def _begins_tar(head: bytes) -> bool:
     """Whether a tar's header stands here: its checksum is right, which covers tars older than their magic bytes."""
-    # Nearly every file fails this first, quick look at where the checksum's octal digits would be.
-    if not head[148:156].strip(b" \0").isdigit():
+    # A quick look first at where the checksum's octal digits would be; JPEGs have 456789 there, in their tables.
+    if not _OCTAL.fullmatch(head[148:156]):
         return False
     try:
         tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")

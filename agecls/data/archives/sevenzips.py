@@ -57,11 +57,11 @@ def read_7z(archive: Path, staging: Staging) -> None:
             self.open: Writer | None = None
 
         def create(self, filename: str) -> Writer:
-            name = filename.removeprefix(f"{staging.folder}/")
+            name = filename.removeprefix(f"{root}/")
             self.open = Writer(staging.add_file(name, times.get(str(staging.place(name)))))
             return self.open
 
-    writers = Writers()
+    writers, root = Writers(), staging.folder.absolute()
     # A file object instead of a path keeps py7zr to one thread, and so to one file at a time.
     with archive.open("rb") as raw:
         try:
@@ -69,7 +69,7 @@ def read_7z(archive: Path, staging: Staging) -> None:
                 if held.needs_password():
                     raise encrypted(archive)
                 times = _check(list(held.files), staging)
-                held.extractall(staging.folder, factory=writers)
+                held.extractall(root, factory=writers)
         except py7zr.PasswordRequired:
             raise encrypted(archive) from None
         except UnsupportedCompressionMethodError as error:

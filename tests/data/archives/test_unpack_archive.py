@@ -63,6 +63,17 @@ def test_every_kind_comes_out_as_it_went_in(tmp_path: Path, kind: Kind) -> None:
     }
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_relative_paths_and_links_to_the_folder_are_followed(workplace: Path, kind: Kind) -> None:
+    pack(Path("-faces [1]"), kind, FACES)
+    (workplace / "large-disk").mkdir()
+    (workplace / "data").symlink_to("large-disk")
+    done = unpack(Path("-faces [1]"), Path("data"), silent)
+    assert done.top == (Path("data/caf\u00e9"), Path("data/faces"))
+    assert (workplace / "large-disk" / "faces" / "a.jpg").read_bytes() == b"one"
+    assert sorted(each.name for each in (workplace / "large-disk").iterdir()) == ["caf\u00e9", "faces"]
+
+
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_modes_are_those_of_data_and_times_are_kept(tmp_path: Path, kind: Kind, request: pytest.FixtureRequest) -> None:
     before = os.umask(0o077)
