@@ -80,7 +80,10 @@ class Parent:
 def read_batches(record: Mapping[str, Any]) -> dict[str, int]:
     """What a record says of its batches, where they are not those of its settings; empty otherwise."""
     told = record.get("batches")
-    return {name: int(told[name]) for name in ("batch_size", "accumulate")} if told else {}
+    batches = {name: int(told[name]) for name in ("batch_size", "accumulate")} if told else {}
+    if any(count < 1 for count in batches.values()):
+        raise ValueError(f"batches {batches}")
+    return batches
 
 
 def software_versions() -> dict[str, str]:

@@ -41,7 +41,8 @@ def find_memory(limits: Limits | None = None) -> Memory:
 def existing(path: Path) -> Path:
     """The folder itself, or the nearest one above it that is there."""
     path = path.absolute()
-    return next(each for each in (path, *path.parents) if each.exists())
+    # What lies in a folder that may not be looked into is not there for this process.
+    return next(each for each in (path, *path.parents) if os.access(each, os.F_OK))
 
 
 def free_space(path: Path) -> int:
