@@ -17,7 +17,7 @@ from agecls.data.storage.transfer import Manner
 from agecls.errors import StorageError
 
 SCHEDULES = 200
-PATIENCE = Patience(first=0.001, longest=0.004, longest_asked=0.02, attempts=4, silence=0.1)
+PATIENCE = Patience(first=0.001, longest=0.004, longest_asked=0.02, attempts=4, silence=0.2)
 
 
 class Killed(Exception):
