@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from agecls.data.storage.checksums import SUFFIX, Checksum, known_checksums
 from agecls.data.storage.crew import Crew
-from agecls.data.storage.fetch import Fetched, Fetcher, Wanted, label_of
+from agecls.data.storage.fetch import Fetched, Fetcher, Wanted, label_of, refuse_if_full
 from agecls.data.storage.keys import name_for, refuse_clashes, refuse_leaving
 from agecls.data.storage.places import Place, open_store, parse_place
 from agecls.data.storage.records import FOLDER, Records
@@ -20,7 +20,7 @@ from agecls.data.storage.retry import Say, patience_of_environment, patiently
 from agecls.data.storage.store import Store, Stored
 from agecls.data.storage.transfer import Manner, place_in
 from agecls.data.storage.unpacked import count_unpacked, note_unpacked
-from agecls.errors import StorageError, UsageError
+from agecls.errors import AgeclsError, StorageError, UsageError
 from agecls.progress import progress_bytes
 
 SAVING: Final = 10.0
@@ -123,10 +123,13 @@ def pull(request: PullRequest, say: Say) -> Pulled:
         try:
             _find(task, place, checksum)
             _fetch(task, str(place))
-            fetched = time.monotonic()
-            _unpack(task)
-        finally:
-            task.records.save()
+        except BaseException:
+            with suppress(AgeclsError):  # the first error is the one to tell
+                task.records.save()
+            raise
+        task.records.save()  # before anything is unpacked: whoever comes after a kill shall know whose the archives are
+        fetched = time.monotonic()
+        _unpack(task)
     ended = time.monotonic()
     return Pulled(str(place), request.to, tuple(task.files), tuple(task.unpacked), ended - begun, fetched - begun)
 
@@ -216,6 +219,8 @@ def _fetch(task: _Task, source: str) -> None:
     large: list[Wanted] = []
     for each in wanted:
         (small if len(wanted) > 1 and (each.stored.size or 0) <= task.manner.part else large).append(each)
+    new = (each for each in wanted if not (task.request.to / each.name).exists())
+    refuse_if_full(task.request.to, source, sum(each.stored.size or 0 for each in new) if len(wanted) > 1 else 0)
     with progress_bytes(f"pulling {PurePosixPath(source).name or source}", total) as advance:
         waiting = deque(small)
 
@@ -258,8 +263,9 @@ def _unpack(task: _Task) -> None:
     from agecls.data.archives import kind_of, unpack
 
     folder = task.request.to
+    files = {each.path: each for each in task.files}
     for wanted in task.wanted:
-        file = next((each for each in task.files if each.path == folder / wanted.name), None)
+        file = files.get(folder / wanted.name)
         if file is None or kind_of(file.path) is None:
             continue
         label = label_of(wanted.name)

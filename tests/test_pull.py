@@ -217,6 +217,17 @@ def test_what_is_unsafe_or_senseless_is_refused_before_anything_is_asked(agecls:
     assert "takes 64 hex digits" in short.err
 
 
+def test_a_file_that_there_is_no_room_for_is_refused_with_both_sizes(agecls: Callable, tmp_path: Path) -> None:
+    with (tmp_path / "huge.bin").open("wb") as file:
+        file.truncate(10**13)  # no block of it is written
+    outcome = agecls("pull", tmp_path / "huge.bin", "--to", tmp_path / "to")
+    assert outcome.code == 2
+    assert "no room" in outcome.err
+    assert "10,000,000.0 MB are still to come" in outcome.err
+    assert "MB are free" in outcome.err
+    assert not list((tmp_path / "to" / FOLDER).glob("*.part"))
+
+
 def test_each_retry_is_said_once_and_the_bytes_are_right(agecls: Callable, tmp_path: Path) -> None:
     content = os.urandom(50_000)
     with FaultServer({"a.bin": content}) as server:

@@ -1,6 +1,7 @@
 """``agecls pull``."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -87,10 +88,10 @@ def _show(pulled: "Pulled") -> None:
 def _next(folder: Path) -> str:
     """The command that what was pulled is for."""
     if (folder / "run.json").is_file():
-        return f"evaluate {folder} --part valid --root DIR"
+        return f"evaluate {quote(str(folder))} --part valid --root DIR"
     if (folder / "manifest.json").is_file():
-        return f"audit {folder}"
-    return f"split --root {folder}"
+        return f"audit {quote(str(folder))}"
+    return f"split --root {quote(str(folder))}"
 
 
 def _as_json(pulled: "Pulled") -> dict[str, Any]:

@@ -186,12 +186,12 @@ class Fetcher:
             if part.held:
                 self._say(f"{source}: {part.held:,} of {stored.size:,} bytes are here already")
                 self._advance(part.held)
-            _refuse_if_full(records.folder, source, (stored.size or 0) - part.held)
             try:
+                refuse_if_full(records.folder, source, (stored.size or 0) - part.held)
                 move = Transfer(self._store, stored, part, self._manner, self._say, self._advance)
                 return move.run(algorithms_for(expected), self._keep_on), part
             except BaseException as error:
-                if not parted or isinstance(error, ChangedError):
+                if not parted or not part.held or isinstance(error, ChangedError):
                     self._give_back(part)
                 raise
 
@@ -227,7 +227,12 @@ def refuse_contradiction(expected: Sequence[Checksum], source: str) -> None:
             )
 
 
-def _refuse_if_full(folder: Path, source: str, needed: int) -> None:
+def refuse_if_full(folder: Path, source: str, needed: int) -> None:
+    """Raise where a folder has no room for so many bytes.
+
+    Raises:
+        StorageError: with both sizes.
+    """
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageError(

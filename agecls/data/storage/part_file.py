@@ -81,8 +81,11 @@ class PartFile:
         have = list(self.have)
         new = self._json.with_suffix(".new")
         # No fsync: what the machine loses when it goes down is told by the boot, and judged by the checksum.
-        new.write_text(json.dumps({**self._about, "boot": self._boot, "have": have}), encoding="utf-8")
-        new.replace(self._json)
+        try:
+            new.write_text(json.dumps({**self._about, "boot": self._boot, "have": have}), encoding="utf-8")
+            new.replace(self._json)
+        except OSError:  # a full disk, say, which writing the part itself tells; without the note all is fetched anew
+            return
         self._saved = have
 
     def discard(self) -> None:
