@@ -2,20 +2,18 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
-
-from filelock import FileLock, Timeout
 
 from agecls.data.storage.checksums import SUFFIX, Checksum, known_checksums
 from agecls.data.storage.crew import Crew
 from agecls.data.storage.fetch import Fetched, Fetcher, Wanted, label_of, refuse_if_full
 from agecls.data.storage.keys import name_for, refuse_clashes, refuse_leaving
 from agecls.data.storage.places import Place, open_store, parse_place
-from agecls.data.storage.records import FOLDER, Records
+from agecls.data.storage.records import FOLDER, Records, alone
 from agecls.data.storage.retry import Say, patience_of_environment, patiently
 from agecls.data.storage.store import Store, Stored
 from agecls.data.storage.transfer import Manner, place_in
@@ -118,7 +116,7 @@ def pull(request: PullRequest, say: Say) -> Pulled:
     manner = request.manner or Manner(patience=patience_of_environment())
     store = open_store(place, checked=bool(checksum), silence=manner.patience.silence, connections=manner.connections)
     _refuse_own_folder(place, request.to)
-    with _alone(request.to, say):
+    with alone(request.to, say):
         task = _Task(request, store, Records(request.to), manner, say)
         try:
             _find(task, place, checksum)
@@ -148,27 +146,6 @@ def _refuse_own_folder(place: Place, to: Path) -> None:
     source, target = Path(place.base, place.key).resolve(), to.resolve()
     if source == target or source.parent == target or target.is_relative_to(source):
         raise UsageError(f"{place} lies where it is pulled to", got=str(to), remedy="name another folder by --to")
-
-
-@contextmanager
-def _alone(folder: Path, say: Say) -> Iterator[None]:
-    """Keep other pulls out of the folder, waiting for one that is at work."""
-    try:
-        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"the folder {folder} cannot be made", got=error.strerror or "", remedy="name another one by --to"
-        ) from None
-    lock = FileLock(folder / FOLDER / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"another pull is at work in {folder}: waiting until it is done")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _find(task: _Task, place: Place, checksum: tuple[Checksum, ...]) -> None:

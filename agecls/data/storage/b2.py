@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from b2sdk.v3 import (  # type: ignore[import-untyped]
+from b2sdk.v3 import (
     B2Api,
     B2Http,
     B2HttpApiConfig,
@@ -23,7 +23,7 @@ from b2sdk.v3 import (  # type: ignore[import-untyped]
     InMemoryAccountInfo,
     UploadSourceStream,
 )
-from b2sdk.v3.exception import B2Error, InvalidAuthToken, Unauthorized  # type: ignore[import-untyped]
+from b2sdk.v3.exception import B2Error, InvalidAuthToken, Unauthorized
 from urllib3.exceptions import HTTPError
 
 from agecls import __version__
@@ -61,10 +61,10 @@ def open_bucket(bucket: str) -> Store:
         )
     if not bucket:
         raise StorageError("a b2:// address begins with the name of a bucket", remedy="write b2://BUCKET/KEY")
-    return _B2Store(bucket, _realm(), *keys.values())
+    return _B2Store(bucket, realm_of_environment(), *keys.values())
 
 
-def _realm() -> str:
+def realm_of_environment() -> str:
     """Where to authorise: ``production``, or the address that the environment names."""
     name, realm = next(((each, os.environ[each].strip()) for each in REALMS if os.environ.get(each)), ("", ""))
     if realm in ("", "production"):
@@ -80,7 +80,7 @@ def _realm() -> str:
     )
 
 
-class _Http(B2Http):  # type: ignore[misc]
+class OneTryHttp(B2Http):  # type: ignore[misc]
     """HTTP of b2sdk that asks once and does not wait for twenty minutes."""
 
     CONNECTION_TIMEOUT = 20
@@ -93,10 +93,10 @@ class _Http(B2Http):  # type: ignore[misc]
         return response
 
 
-class _Session(B2Session):  # type: ignore[misc]
+class OneTrySession(B2Session):  # type: ignore[misc]
     """A session that says, of all refusals, which one is the application key's own."""
 
-    B2HTTP_CLASS = _Http
+    B2HTTP_CLASS = OneTryHttp
 
     def authorize_account(self, realm: str, application_key_id: str, application_key: str) -> None:
         """Get a token; here a refusal is the key's, anywhere else it may be a permission's."""
@@ -108,8 +108,10 @@ class _Session(B2Session):  # type: ignore[misc]
             raise
 
 
-class _Api(B2Api):  # type: ignore[misc]
-    SESSION_CLASS = _Session
+class OneTryApi(B2Api):  # type: ignore[misc]
+    """b2sdk over such sessions."""
+
+    SESSION_CLASS = OneTrySession
 
 
 class _B2Store:
@@ -121,7 +123,7 @@ class _B2Store:
         self._opening = threading.Lock()
         self._bucket: Bucket | None = None
         config = B2HttpApiConfig(user_agent_append=f"agecls/{__version__}")
-        self._api = _Api(InMemoryAccountInfo(), api_config=config)
+        self._api = OneTryApi(InMemoryAccountInfo(), api_config=config)
 
     def find(self, key: str) -> Stored | None:
         """See ``Store``. A name is the first of all that begin with it."""

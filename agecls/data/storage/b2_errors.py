@@ -8,7 +8,7 @@ import re
 from typing import Final, Literal
 
 import requests
-from b2sdk.v3 import exception as b2  # type: ignore[import-untyped]
+from b2sdk.v3 import exception as b2
 from urllib3.exceptions import HTTPError
 
 from agecls.data.storage.store import ChangedError, PassingError

@@ -4,12 +4,12 @@ import os
 from typing import Final
 
 import requests
-from b2sdk.v3 import B2HttpApiConfig, InMemoryAccountInfo  # type: ignore[import-untyped]
-from b2sdk.v3.exception import B2Error  # type: ignore[import-untyped]
+from b2sdk.v3 import B2HttpApiConfig, InMemoryAccountInfo
+from b2sdk.v3.exception import B2Error
 from urllib3.exceptions import HTTPError
 
 from agecls import __version__
-from agecls.data.storage.b2 import KEY, KEY_ID, _Api, _Http, _realm, _Session
+from agecls.data.storage.b2 import KEY, KEY_ID, OneTryApi, OneTryHttp, OneTrySession, realm_of_environment
 from agecls.data.storage.b2_errors import CAPABILITIES, told
 from agecls.data.storage.store import PassingError
 from agecls.errors import StorageError
@@ -18,17 +18,17 @@ SECONDS: Final = 5
 """How long the server may take to connect, and then to answer."""
 
 
-class _QuickHttp(_Http):
+class _QuickHttp(OneTryHttp):
     """HTTP that does not keep anyone waiting; b2sdk has a time-out for each kind of request."""
 
     CONNECTION_TIMEOUT = TIMEOUT = TIMEOUT_FOR_COPY = TIMEOUT_FOR_UPLOAD = SECONDS
 
 
-class _QuickSession(_Session):
+class _QuickSession(OneTrySession):
     B2HTTP_CLASS = _QuickHttp
 
 
-class _QuickApi(_Api):
+class _QuickApi(OneTryApi):
     SESSION_CLASS = _QuickSession
 
 
@@ -45,7 +45,7 @@ def check_keys() -> str:
         there, missing = (KEY_ID, KEY) if keys[0] else (KEY, KEY_ID)
         raise StorageError(f"{there} is set and {missing} is not", remedy="export both, as they were shown once")
     api = _QuickApi(InMemoryAccountInfo(), api_config=B2HttpApiConfig(user_agent_append=f"agecls/{__version__}"))
-    realm = _realm()
+    realm = realm_of_environment()
     try:
         api.authorize_account(realm=realm, application_key_id=keys[0], application_key=keys[1])
         allowed = api.account_info.get_allowed()

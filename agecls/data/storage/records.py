@@ -4,14 +4,18 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from filelock import FileLock, Timeout
+
 from agecls.data.storage.checksums import Algorithm, Checksum, algorithms_for, first_wrong, hash_file
 from agecls.data.storage.part_file import boot_id
 from agecls.data.storage.store import Stored
+from agecls.errors import StorageError
 from agecls.files import write_whole
 
 SCHEMA: Final = 1
@@ -115,6 +119,31 @@ class Records:
             content = json.dumps({"schema": SCHEMA, "files": files}, separators=(",", ":"))
             write_whole(self._path, content.encode("utf-8", "backslashreplace"))
             self._changed = False
+
+
+@contextmanager
+def alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep other pulls out of the folder, waiting for one that is at work.
+
+    Raises:
+        StorageError: the folder cannot be made.
+    """
+    try:
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"the folder {folder} cannot be made", got=error.strerror or "", remedy="name another one by --to"
+        ) from None
+    lock = FileLock(folder / FOLDER / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"another pull is at work in {folder}: waiting until it is done")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def mark_of(status: os.stat_result) -> list[int]:

@@ -1,7 +1,5 @@
 """A web server as a store: one folder of it, read by ranges where it knows them."""
 
-import base64
-import binascii
 import re
 import ssl
 import time
@@ -18,6 +16,7 @@ from agecls import __version__
 from agecls.data.storage.places import parse_web
 from agecls.data.storage.store import ChangedError, PassingError, Stored
 from agecls.data.storage.web_answers import FAILURES, failure, refuse_status
+from agecls.data.storage.web_headers import stored_from, version_from
 from agecls.errors import StorageError
 
 PIECE: Final = 1 << 19
@@ -69,11 +68,11 @@ class WebStore:
             if answer.status in (404, 410):
                 return None
             if answer.status == 416 and (empty := _EMPTY_RANGE.fullmatch(answer.headers.get("Content-Range", ""))):
-                return _stored(key, answer, int(empty[1]), ranges=False)
+                return stored_from(key, answer, int(empty[1]), ranges=False)
             if answer.status >= 400:
                 refuse_status(answer, self._base + key)
             self._refuse_page(key, answer)
-            found = _stored(key, answer, *self._size(answer))
+            found = stored_from(key, answer, *self._size(answer))
             if answer.headers.get("Content-Length") == "1":
                 answer.drain_conn()
             return found
@@ -100,7 +99,7 @@ class WebStore:
             self._refuse_page(stored.key, answer)
             size, _ = self._size(answer)
             other_size = None not in (size, stored.size) and size != stored.size
-            if _version(answer.headers) != stored.version or other_size:
+            if version_from(answer.headers) != stored.version or other_size:
                 self._refuse_change(stored)
             at = 0
             if answer.status == 206:
@@ -221,37 +220,6 @@ class WebStore:
             f"{self._base}{stored.key} has become another file while it was read",
             remedy="wait until nobody writes to it, then give the same command again",
         )
-
-
-def _stored(key: str, answer: BaseHTTPResponse, size: int | None, ranges: bool) -> Stored:
-    """What the headers say of the object; checksums alone that are of the whole of it."""
-    headers = answer.headers
-    sums = {"sha1": "", "sha256": _base64_hex(headers.get("x-amz-checksum-sha256", ""), 32), "md5": ""}
-    for each in (headers.get("x-bz-content-sha1", ""), headers.get("x-bz-info-large_file_sha1", "")):
-        if re.fullmatch("[0-9a-f]{40}", each):
-            sums["sha1"] = each
-    for given in (headers.get("Repr-Digest", ""), headers.get("Digest", "")):
-        for entry in given.split(","):
-            algorithm, _, value = entry.strip().partition("=")
-            if algorithm.lower() == "sha-256":
-                sums["sha256"] = sums["sha256"] or _base64_hex(value.strip(":"), 32)
-    if answer.status == 200:  # of a part, Content-MD5 may mean the part
-        sums["md5"] = _base64_hex(headers.get("Content-MD5", ""), 16)
-    return Stored(key, size, _version(headers), **sums, ranges=ranges)
-
-
-def _version(headers: Mapping[str, str]) -> str:
-    """The etag; or B2's id of the file; or the time of the last change; or nothing."""
-    return headers.get("ETag") or headers.get("x-bz-file-id") or headers.get("Last-Modified") or ""
-
-
-def _base64_hex(text: str, length: int) -> str:
-    """A checksum in hex; empty where the text is none of so many bytes."""
-    try:
-        content = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return ""
-    return content.hex() if len(content) == length else ""
 
 
 def _authorities() -> ssl.SSLContext:
