@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from agecls.data.sources.listing import Rejected
+from agecls.data.storage.records import FOLDER as PULLED
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -17,7 +18,7 @@ def walk_images(root: Path, start: str = "") -> tuple[list[str], list[Rejected]]
     """List every file below ``root/start``; no file is opened.
 
     Links to image files inside the root are listed like any file. Links that leave the root are not: what stands
-    behind them is not part of the folder that is being frozen.
+    behind them is not part of the folder that is being frozen, nor is what ``agecls pull`` keeps there for itself.
 
     Args:
         root: an existing folder.
@@ -40,6 +41,8 @@ def walk_images(root: Path, start: str = "") -> tuple[list[str], list[Rejected]]
             continue
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.name == PULLED:  # what pulling keeps there for itself
+                continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(path)
             elif reason := _problem(entry, path, real_root):

@@ -174,3 +174,11 @@ def test_further_rows_of_one_file_are_rejected_and_conflicting_rows_all_of_them(
         ("half.jpg", conflict),
         ("same.jpg", "second row for the same file"),
     ]
+
+
+def test_what_a_pull_keeps_for_itself_is_no_part_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / ".agecls-pull").mkdir()
+    (tmp_path / ".agecls-pull" / "files.json").write_text("{}")
+    (tmp_path / ".agecls-pull" / "1.jpg.part").write_bytes(b"half")
+    (tmp_path / "1.jpg").write_bytes(b"whole")
+    assert walk_images(tmp_path) == (["1.jpg"], [])
