@@ -89,22 +89,19 @@ def print_against(measured: Mapping[str, Any], console: Console) -> None:
     """
     rows = measured["against"]
     years = any("mae_years" in row for row in rows)
-    near = measured["task"] == "age"
     columns = ["macro-F1", "95 % interval", "gain", "accuracy"]
-    table = new_table("run", *columns, *(["near"] if near else []), *(["MAE"] if years else []))
+    table = new_table("run", *columns, *(["MAE"] if years else []))
     for row in rows:
         gain = "-"
         if "gain" in row:
             low, high = (100 * end for end in row["gain_ci95"])
             gain = f"{100 * row['gain']:+.1f} ({low:+.1f} to {high:+.1f})"
         cells = [percent(row["macro_f1"]), interval(row["macro_f1_ci95"]), gain, percent(row["accuracy"])]
-        cells += [percent(row["off_by_one_accuracy"])] if near else []
         cells += [f"{row['mae_years']:.2f}" if "mae_years" in row else "-"] if years else []
         table.add_row(Text(f"{row['run']}{' LEAKED' if row['leaked'] else ''}"), *cells)
     console.print()
     console.print(table)
     told = "gain: points of macro-F1 over the first run, on the same images"
-    told += "; near: within one bin" if near else ""
     console.print(Text(told + ("; MAE: in years" if years else "")))
 
 
