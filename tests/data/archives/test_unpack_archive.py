@@ -280,7 +280,8 @@ def test_a_missing_archive_is_said(tmp_path: Path) -> None:
 
 
 CHILD = (
-    "from pathlib import Path; import sys; from agecls.data.archives import unpack\n"
+    "from pathlib import Path; import signal, sys; from agecls.data.archives import unpack\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what runs in the background may ignore it
     "unpack(Path(sys.argv[1]), Path(sys.argv[2]), print)"
 )
 
